@@ -1,0 +1,69 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Borrowed views (`RawSpan`, `ReadTransaction`) that the compiler won't let escape need lifetime annotations.
+let settings: [SwiftSetting] = [.enableExperimentalFeature("Lifetimes")]
+
+/// Imports go downwards only; docs/architecture.md draws the picture.
+let package = Package(
+  name: "needletail",
+  products: [
+    .library(name: "NeedletailBackend", targets: ["NeedletailBackend"]),
+    .library(name: "NeedletailClient", targets: ["NeedletailClient"]),
+    .executable(name: "needletail", targets: ["needletail"]),
+    .executable(name: "needletailctl", targets: ["needletailctl"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+  ],
+  targets: [
+    // C, header-only shims.
+    .target(name: "CNeedletail", path: "Sources/CNeedletail"),
+    .systemLibrary(
+      name: "CUring", path: "Sources/CUring", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
+
+    // The engine and the log know nothing of each other.
+    .target(
+      name: "NeedletailBackend", dependencies: ["CNeedletail"], path: "Sources/Backend", swiftSettings: settings),
+    .target(
+      name: "NeedletailWAL", dependencies: ["CNeedletail", "CUring"], path: "Sources/WAL", swiftSettings: settings),
+
+    // Thin layers on top.
+    .target(
+      name: "NeedletailMVCC", dependencies: ["CNeedletail", "NeedletailBackend"], path: "Sources/MVCC",
+      swiftSettings: settings),
+    .target(
+      name: "NeedletailRPC", dependencies: ["CNeedletail", "CUring"], path: "Sources/RPC", swiftSettings: settings),
+    .target(
+      name: "NeedletailServer",
+      dependencies: [
+        "CNeedletail", "NeedletailBackend", "NeedletailWAL", "NeedletailMVCC", "NeedletailRPC",
+        .product(name: "Logging", package: "swift-log"),
+      ], path: "Sources/Server", swiftSettings: settings),
+    .target(
+      name: "NeedletailClient", dependencies: ["CNeedletail", "NeedletailRPC"], path: "Sources/Client",
+      swiftSettings: settings),
+
+    // The programs.
+    .executableTarget(
+      name: "needletail",
+      dependencies: ["NeedletailServer", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      path: "Sources/needletail", swiftSettings: settings),
+    .executableTarget(
+      name: "needletailctl",
+      dependencies: ["NeedletailClient", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      path: "Sources/needletailctl", swiftSettings: settings),
+
+    // One folder of tests per module.
+    .testTarget(
+      name: "BackendTests", dependencies: ["NeedletailBackend"], path: "Tests/Backend", swiftSettings: settings),
+    .testTarget(name: "WALTests", dependencies: ["NeedletailWAL"], path: "Tests/WAL", swiftSettings: settings),
+    .testTarget(name: "MVCCTests", dependencies: ["NeedletailMVCC"], path: "Tests/MVCC", swiftSettings: settings),
+    .testTarget(name: "RPCTests", dependencies: ["NeedletailRPC"], path: "Tests/RPC", swiftSettings: settings),
+    .testTarget(
+      name: "ServerTests", dependencies: ["NeedletailServer", "NeedletailClient"], path: "Tests/Server",
+      swiftSettings: settings),
+  ],
+  swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,2 @@
+// io_uring for the reactor.
+#pragma once

@@ -1,0 +1,2 @@
+// io_uring for the write-ahead log.
+#pragma once
