@@ -34,8 +34,8 @@ let package = Package(
 
     // Thin layers on top.
     .target(
-      name: "NeedletailMVCC", dependencies: ["CNeedletail", "NeedletailBackend", "NeedletailBytes"], path: "Sources/MVCC",
-      swiftSettings: settings),
+      name: "NeedletailMVCC", dependencies: ["CNeedletail", "NeedletailBackend", "NeedletailBytes"],
+      path: "Sources/MVCC", swiftSettings: settings),
     .target(
       name: "NeedletailRPC", dependencies: ["CNeedletail", "CUring", "NeedletailBytes"], path: "Sources/RPC",
       swiftSettings: settings),
