@@ -23,6 +23,9 @@ let package = Package(
     .systemLibrary(
       name: "CUring", path: "Sources/CUring", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
 
+    // The buffer that answers are written into: storage fills it, the wire sends it.
+    .target(name: "NeedletailBytes", path: "Sources/Bytes", swiftSettings: settings),
+
     // The engine and the log know nothing of each other.
     .target(
       name: "NeedletailBackend", dependencies: ["CNeedletail"], path: "Sources/Backend", swiftSettings: settings),
@@ -31,14 +34,15 @@ let package = Package(
 
     // Thin layers on top.
     .target(
-      name: "NeedletailMVCC", dependencies: ["CNeedletail", "NeedletailBackend"], path: "Sources/MVCC",
-      swiftSettings: settings),
+      name: "NeedletailMVCC", dependencies: ["CNeedletail", "NeedletailBackend", "NeedletailBytes"],
+      path: "Sources/MVCC", swiftSettings: settings),
     .target(
-      name: "NeedletailRPC", dependencies: ["CNeedletail", "CUring"], path: "Sources/RPC", swiftSettings: settings),
+      name: "NeedletailRPC", dependencies: ["CNeedletail", "CUring", "NeedletailBytes"], path: "Sources/RPC",
+      swiftSettings: settings),
     .target(
       name: "NeedletailServer",
       dependencies: [
-        "CNeedletail", "NeedletailBackend", "NeedletailWAL", "NeedletailMVCC", "NeedletailRPC",
+        "CNeedletail", "NeedletailBytes", "NeedletailBackend", "NeedletailWAL", "NeedletailMVCC", "NeedletailRPC",
         .product(name: "Logging", package: "swift-log"),
       ], path: "Sources/Server", swiftSettings: settings),
     .target(

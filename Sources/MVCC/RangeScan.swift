@@ -1,0 +1,98 @@
+// Walking a range in key order: the latest versions by one cursor, past ones by merging the living and the dead.
+import NeedletailBackend
+
+/// What a scan stands on; pointers are valid until the next step (key) or the unpin (fields).
+struct ScanEntry {
+  var key = UnsafeRawBufferPointer(start: nil, count: 0)
+  var fields = UnsafeRawBufferPointer(start: nil, count: 0)
+}
+
+/// Implemented by non-generic structs of this module, so that loops over them specialise.
+protocol RangeScan: ~Copyable {
+  /// Moves to the next entry of the range; false at its end, after which it may not be called again.
+  mutating func next(_ entry: inout ScanEntry) throws(MVCCError) -> Bool
+}
+
+/// The range at the snapshot's own revision: `current` as it lies there.
+struct LatestScan: ~Copyable, RangeScan {
+  private var cursor: Cursor
+  private let range: KeyRange
+  private var isStarted = false
+
+  init(_ reader: RangeReader) {
+    cursor = reader.view.tree(reader.store.current).cursor()
+    range = reader.range
+  }
+
+  mutating func next(_ entry: inout ScanEntry) throws(MVCCError) -> Bool {
+    let found = isStarted ? try cursor.step() : try cursor.move(to: range.lower)
+    isStarted = true
+    guard found, range.isBelowUpper(cursor.key) else { return false }
+    let record = cursor.value
+    entry.key = cursor.key
+    entry.fields = UnsafeRawBufferPointer(rebasing: record[(try VersionHead.size(of: record))...])
+    return true
+  }
+}
+
+/// The range at an older revision. A key is in `current` or in `graveyard`, never in both, so merging the two in key
+/// order meets every key that existed at any revision since the last compaction; each is then resolved.
+struct PastScan: ~Copyable, RangeScan {
+  private var living: Cursor
+  private var dead: Cursor
+  private var livingIsValid = false
+  private var deadIsValid = false
+  /// Which cursor the last entry came from: it moves on before the next is chosen, since its key was handed out.
+  private enum Position {
+    case beforeFirst
+    case living
+    case dead
+  }
+  private var position = Position.beforeFirst
+  private let range: KeyRange
+  private let revision: UInt64
+  private var history: History
+
+  init(_ reader: RangeReader) {
+    living = reader.view.tree(reader.store.current).cursor()
+    dead = reader.view.tree(reader.store.graveyard).cursor()
+    range = reader.range
+    revision = reader.revision
+    history = History(reader.view.tree(reader.store.log))
+  }
+
+  mutating func next(_ entry: inout ScanEntry) throws(MVCCError) -> Bool {
+    while try advance() {
+      let isLiving = position == .living
+      let key = isLiving ? living.key : dead.key
+      let newest = isLiving ? try Version(record: living.value) : try Version(tombstone: dead.value)
+      guard let version = try history.version(of: key, from: newest, at: revision) else { continue }
+      entry.key = key
+      entry.fields = version.fields
+      return true
+    }
+    return false
+  }
+
+  /// Moves to the smaller of the two cursors' keys; false when both are past the range.
+  private mutating func advance() throws(MVCCError) -> Bool {
+    switch position {
+    case .beforeFirst:
+      livingIsValid = try living.move(to: range.lower)
+      deadIsValid = try dead.move(to: range.lower)
+    case .living: livingIsValid = try living.step()
+    case .dead: deadIsValid = try dead.step()
+    }
+    livingIsValid = livingIsValid && range.isBelowUpper(living.key)
+    deadIsValid = deadIsValid && range.isBelowUpper(dead.key)
+    guard livingIsValid || deadIsValid else { return false }
+    if livingIsValid && deadIsValid {
+      let order = compareBytes(living.key, dead.key)
+      guard order != 0 else { throw .corrupt("a key is both living and deleted") }
+      position = order < 0 ? .living : .dead
+    } else {
+      position = livingIsValid ? .living : .dead
+    }
+    return true
+  }
+}
