@@ -12,6 +12,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -82,7 +83,7 @@ static inline void nt_tune_stream(int fd) {
 
 static inline int nt_accept(int listener) {
   int fd;
-  do fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+  do fd = (int)syscall(SYS_accept4, listener, NULL, NULL, SOCK_CLOEXEC);
   while (fd < 0 && errno == EINTR);
   return fd < 0 ? -errno : fd;
 }
