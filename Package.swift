@@ -64,7 +64,7 @@ let package = Package(
       name: "BackendTests", dependencies: ["NeedletailBackend"], path: "Tests/Backend", swiftSettings: settings),
     .testTarget(name: "WALTests", dependencies: ["NeedletailWAL"], path: "Tests/WAL", swiftSettings: settings),
     .testTarget(name: "MVCCTests", dependencies: ["NeedletailMVCC"], path: "Tests/MVCC", swiftSettings: settings),
-    .testTarget(name: "RPCTests", dependencies: ["NeedletailRPC"], path: "Tests/RPC", swiftSettings: settings),
+    .testTarget(name: "RPCTests", dependencies: ["NeedletailRPC", "CNeedletail"], path: "Tests/RPC", swiftSettings: settings),
     .testTarget(
       name: "ServerTests", dependencies: ["NeedletailServer", "NeedletailClient"], path: "Tests/Server",
       swiftSettings: settings),

@@ -245,13 +245,15 @@ package struct EpollTransport: Transport {
     if nt_epoll_modify(epoll, connection.pointee.descriptor, wanted, tag(connection)) < 0 { table.kill(connection) }
   }
 
-  package mutating func free() {
+  package mutating func endAll(_ closed: (ConnectionPointer) -> Void) -> Int {
     closeListeners()
+    let cutOff = table.free(closed)
     close(epoll)
     if spareDescriptor >= 0 { close(spareDescriptor) }
     listeners.deallocate()
     events.deallocate()
     arena.deallocate()
     arrivals.deallocate()
+    return cutOff
   }
 }

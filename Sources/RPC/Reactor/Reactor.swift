@@ -48,3 +48,35 @@ package enum Reactor {
     }
   }
 }
+
+/// Which transport a reactor uses.
+package enum ReactorKind: String, Sendable, CaseIterable {
+  /// io_uring where the kernel and its sandbox allow it, else epoll.
+  case auto
+  case ioUring = "io_uring"
+  case epoll
+}
+
+extension Reactor {
+  /// Runs a whole reactor on the calling thread until it is stopped: makes the transport, tells which it became through
+  /// `started`, loops, and frees everything. `listeners` are the reactor's own from here on, whatever happens.
+  @inlinable
+  package static func run<H: Handler>(
+    _ kind: ReactorKind, group: ReactorGroup, index: Int, listeners: [Int32], limits: ReactorLimits,
+    handler: inout H, started: (String) -> Void
+  ) throws(ReactorError) {
+    var epoll = try EpollTransport(group: group, index: index, listeners: listeners, limits: limits)
+    started("epoll")
+    try serve(&epoll, &handler)
+  }
+
+  @inlinable
+  static func serve<T: Transport, H: Handler>(_ transport: inout T, _ handler: inout H) throws(ReactorError) {
+    defer {
+      // The handler hears of each connection that is cut off here, as of any other.
+      let cutOff = transport.endAll { handler.closed($0) }
+      if cutOff > 0 { handler.notice(.cutOff(cutOff)) }
+    }
+    try loop(&transport, &handler)
+  }
+}

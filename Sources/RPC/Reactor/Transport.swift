@@ -24,8 +24,9 @@ package protocol Transport {
   mutating func closeListeners()
   /// Sends what the batch produced, as far as the kernel takes it, and buries the dead.
   mutating func flush()
-  /// Frees everything. No connection is left.
-  mutating func free()
+  /// Frees everything, connections that are left included; `closed` is told of each. Returns how many of them had
+  /// something to send or to wait for.
+  mutating func endAll(_ closed: (ConnectionPointer) -> Void) -> Int
 }
 
 extension Transport {
