@@ -125,19 +125,13 @@ enum Record {
     return first &+ (last &* 31) &+ UInt64(truncatingIfNeeded: length)
   }
 
-  /// What a scanned record contributes: every word of the value, and the key's last bytes, which differ between records.
+  /// What a scanned record contributes: its value's digest and the key's last bytes, which differ between records.
   @inline(__always)
   static func digest(
     key: UnsafeRawPointer, _ keyLength: Int, value: UnsafeRawPointer, _ length: Int
   ) -> UInt64 {
-    var sum = UInt64(truncatingIfNeeded: length)
-    var offset = 0
-    while offset &+ 8 <= length {
-      sum &+= value.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
-      offset &+= 8
-    }
-    if keyLength >= 8 { sum &+= key.loadUnaligned(fromByteOffset: keyLength &- 8, as: UInt64.self) &* 31 }
-    return sum
+    guard keyLength >= 8 else { return digest(value, length) }
+    return digest(value, length) &+ key.loadUnaligned(fromByteOffset: keyLength &- 8, as: UInt64.self) &* 7
   }
 }
 
