@@ -7,7 +7,7 @@ TESTBUILD = --scratch-path .build-test -c release -Xswiftc -enable-testing
 DATA     ?= ./default.needletail
 SERVE    ?=
 
-.PHONY: help deps deps-test build serve test test-unit lint sanitize
+.PHONY: help deps deps-test build serve test test-unit bench lint sanitize
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ test: test-unit ## Everything a change must pass: unit tests, then the real prog
 test-unit: deps-test ## The Swift tests alone
 	$(SWIFT) build $(TESTBUILD) --build-tests
 	$(SWIFT) test $(TESTBUILD) --skip-build
+
+bench: deps-test build ## Engine and server benchmarks beside their peers, small; results in perf/results
+	$(SWIFT) build -c release --product needletail-bench
+	perf/bench
 
 lint: ## Check the style of every Swift file
 	$(SWIFT) format lint -s -r $(SOURCES)
