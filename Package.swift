@@ -63,7 +63,9 @@ let package = Package(
     .testTarget(
       name: "BackendTests", dependencies: ["NeedletailBackend"], path: "Tests/Backend", swiftSettings: settings),
     .testTarget(name: "WALTests", dependencies: ["NeedletailWAL"], path: "Tests/WAL", swiftSettings: settings),
-    .testTarget(name: "MVCCTests", dependencies: ["NeedletailMVCC"], path: "Tests/MVCC", swiftSettings: settings),
+    .testTarget(
+      name: "MVCCTests", dependencies: ["NeedletailMVCC", "NeedletailBackend", "NeedletailBytes"], path: "Tests/MVCC",
+      swiftSettings: settings),
     .testTarget(name: "RPCTests", dependencies: ["NeedletailRPC"], path: "Tests/RPC", swiftSettings: settings),
     .testTarget(
       name: "ServerTests", dependencies: ["NeedletailServer", "NeedletailClient"], path: "Tests/Server",
