@@ -51,9 +51,8 @@ let package = Package(
       dependencies: ["NeedletailServer", .product(name: "ArgumentParser", package: "swift-argument-parser")],
       path: "Sources/needletail", swiftSettings: settings),
     .executableTarget(
-      name: "needletailctl",
-      dependencies: ["NeedletailClient", .product(name: "ArgumentParser", package: "swift-argument-parser")],
-      path: "Sources/needletailctl", swiftSettings: settings),
+      name: "needletailctl", dependencies: ["NeedletailClient", "NeedletailRPC"], path: "Sources/needletailctl",
+      swiftSettings: settings),
 
     // One folder of tests per module.
     .testTarget(
@@ -61,6 +60,12 @@ let package = Package(
     .testTarget(name: "WALTests", dependencies: ["NeedletailWAL"], path: "Tests/WAL", swiftSettings: settings),
     .testTarget(name: "MVCCTests", dependencies: ["NeedletailMVCC"], path: "Tests/MVCC", swiftSettings: settings),
     .testTarget(name: "RPCTests", dependencies: ["NeedletailRPC"], path: "Tests/RPC", swiftSettings: settings),
+    .testTarget(
+      name: "ClientTests", dependencies: ["NeedletailClient", "NeedletailRPC"], path: "Tests/Client",
+      swiftSettings: settings),
+    .testTarget(
+      name: "needletailctlTests", dependencies: ["needletailctl", "NeedletailClient", "NeedletailRPC"],
+      path: "Tests/needletailctl", swiftSettings: settings),
     .testTarget(
       name: "ServerTests", dependencies: ["NeedletailServer", "NeedletailClient"], path: "Tests/Server",
       swiftSettings: settings),
