@@ -57,9 +57,8 @@ let package = Package(
       dependencies: ["NeedletailServer", .product(name: "ArgumentParser", package: "swift-argument-parser")],
       path: "Sources/needletail", swiftSettings: settings),
     .executableTarget(
-      name: "needletailctl",
-      dependencies: ["NeedletailClient", .product(name: "ArgumentParser", package: "swift-argument-parser")],
-      path: "Sources/needletailctl", swiftSettings: settings),
+      name: "needletailctl", dependencies: ["NeedletailClient", "NeedletailRPC"], path: "Sources/needletailctl",
+      swiftSettings: settings),
 
     // The benchmarks, and the peers' C libraries, which nothing else needs.
     .systemLibrary(name: "CLMDB", path: "Benchmarks/CLMDB", providers: [.apt(["liblmdb-dev"])]),
@@ -76,8 +75,17 @@ let package = Package(
     .testTarget(
       name: "BackendTests", dependencies: ["NeedletailBackend"], path: "Tests/Backend", swiftSettings: settings),
     .testTarget(name: "WALTests", dependencies: ["NeedletailWAL"], path: "Tests/WAL", swiftSettings: settings),
-    .testTarget(name: "MVCCTests", dependencies: ["NeedletailMVCC"], path: "Tests/MVCC", swiftSettings: settings),
-    .testTarget(name: "RPCTests", dependencies: ["NeedletailRPC", "CNeedletail"], path: "Tests/RPC", swiftSettings: settings),
+    .testTarget(
+      name: "MVCCTests", dependencies: ["NeedletailMVCC", "NeedletailBackend", "NeedletailBytes"], path: "Tests/MVCC",
+      swiftSettings: settings),
+    .testTarget(
+      name: "RPCTests", dependencies: ["NeedletailRPC", "CNeedletail"], path: "Tests/RPC", swiftSettings: settings),
+    .testTarget(
+      name: "ClientTests", dependencies: ["NeedletailClient", "NeedletailRPC"], path: "Tests/Client",
+      swiftSettings: settings),
+    .testTarget(
+      name: "needletailctlTests", dependencies: ["needletailctl", "NeedletailClient", "NeedletailRPC"],
+      path: "Tests/needletailctl", swiftSettings: settings),
     .testTarget(
       name: "ServerTests", dependencies: ["NeedletailServer", "NeedletailClient"], path: "Tests/Server",
       swiftSettings: settings),

@@ -235,7 +235,7 @@ extension StoreWriter {
   /// False when none is left.
   private func collectVictims(_ batch: WriteBatch, _ range: KeyRange) throws(MVCCError) -> Bool {
     victims.removeAll()
-    var cursor = batch.cursor(store.current)
+    var cursor = try livingKeys(batch)
     var isValid = try cursor.move(to: range.lower)
     while isValid, victims.count < StoreWriter.victimBytes, range.isBelowUpper(cursor.key) {
       let key = cursor.key
@@ -249,6 +249,10 @@ extension StoreWriter {
       isValid = try cursor.step()
     }
     return victims.count > 0
+  }
+
+  private func livingKeys(_ batch: WriteBatch) throws(MVCCError) -> Cursor {
+    do { return try batch.cursor(store.current) } catch { throw .storage(error) }
   }
 
   private func deleteVictims(_ batch: WriteBatch, main: UInt64, keepsPrevious: Bool) throws(MVCCError) -> UInt64 {
