@@ -12,10 +12,12 @@ let package = Package(
     .library(name: "NeedletailClient", targets: ["NeedletailClient"]),
     .executable(name: "needletail", targets: ["needletail"]),
     .executable(name: "needletailctl", targets: ["needletailctl"]),
+    .executable(name: "needletail-bench", targets: ["needletail-bench"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
   ],
   targets: [
     // C, header-only shims.
@@ -53,6 +55,17 @@ let package = Package(
     .executableTarget(
       name: "needletailctl", dependencies: ["NeedletailClient", "NeedletailRPC"], path: "Sources/needletailctl",
       swiftSettings: settings),
+
+    // The benchmarks, and the peers' C libraries, which nothing else needs.
+    .systemLibrary(name: "CLMDB", path: "Benchmarks/CLMDB", providers: [.apt(["liblmdb-dev"])]),
+    .systemLibrary(name: "CRocksDB", path: "Benchmarks/CRocksDB", providers: [.apt(["librocksdb-dev"])]),
+    .executableTarget(
+      name: "needletail-bench",
+      dependencies: [
+        "CLMDB", "CRocksDB", "CNeedletail", "NeedletailBackend", "NeedletailRPC",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Histogram", package: "hdrhistogram-swift"),
+      ], path: "Benchmarks/needletail-bench", swiftSettings: settings),
 
     // One folder of tests per module.
     .testTarget(

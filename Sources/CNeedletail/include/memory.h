@@ -18,18 +18,17 @@ static inline int nt_membarrier_register(void) { return (int)syscall(SYS_membarr
 static inline int nt_membarrier(void) { return (int)syscall(SYS_membarrier, 1 << 3, 0, 0); }
 
 #if defined(__x86_64__)
-#include <nmmintrin.h>
 __attribute__((target("sse4.2"))) static inline uint32_t nt_crc32c_hw(uint32_t crc, const void *_Nonnull p, size_t n) {
   const uint8_t *b = (const uint8_t *)p;
   uint64_t c = ~crc;
   while (n >= 8) {
     uint64_t w;
     memcpy(&w, b, 8);
-    c = _mm_crc32_u64(c, w);
+    c = __builtin_ia32_crc32di(c, w);
     b += 8;
     n -= 8;
   }
-  while (n--) c = _mm_crc32_u8((uint32_t)c, *b++);
+  while (n--) c = __builtin_ia32_crc32qi((uint32_t)c, *b++);
   return ~(uint32_t)c;
 }
 #endif
