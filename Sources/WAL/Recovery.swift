@@ -1,0 +1,240 @@
+/// Opening a log: sync, read, judge the tail, cut, begin a new segment.
+///
+/// A bad place in the last segment is a torn tail unless a later group knows it to have been durable; a bad place in a
+/// segment that has a successor is corruption, because the successor was made when all of it was durable, or by a
+/// recovery that found it sound up to the end it names.
+struct Recovery {
+  let device: any LogDevice
+  let options: WALOptions
+  var state = LogState()
+  private(set) var sealed: [SealedSegment] = []
+  private var records: UInt64 = 0
+
+  init(_ device: any LogDevice, _ options: WALOptions) {
+    self.device = device
+    self.options = options
+  }
+
+  /// What is left to do after reading: the place where the new segment takes up, and what was found.
+  struct Outcome {
+    var store: StoreID
+    var predecessor: LogPosition
+    var chain: UInt32
+    var spares: [String]
+    var nextSpare: UInt64
+    var report: RecoveryReport
+  }
+
+  mutating func run(
+    _ replay: (RecoveredRecord) throws(WALError) -> Void
+  ) throws(WALError) -> Outcome {
+    // A crash of the process alone leaves names and bytes that are visible but not durable.
+    if options.mutant != .trustWithoutSync { try device.syncDirectory() }
+    let names = try device.list().sorted()
+    let (spares, nextSpare) = try collectSpares(names)
+    let generations = names.compactMap(segmentGeneration).sorted()
+    let headers = try readHeaders(generations)
+    guard let store = headers.first?.store, let first = headers.first else {
+      return try begin(spares, nextSpare)
+    }
+    state.terms = TermRuns(floor: first.floor)
+    var place = LogPosition(generation: 0, offset: 0)
+    var chain: UInt32 = 0
+    var torn: TornTail?
+    for (i, header) in headers.enumerated() {
+      let successor = i + 1 < headers.count ? headers[i + 1] : nil
+      (place.offset, chain, torn) = try readSegment(header, successor, isFirst: i == 0, replay)
+      place.generation = header.generation
+    }
+    let report = RecoveryReport(
+      storeID: store, created: false, hardState: state.hardState, snapshot: state.snapshot, metadata: state.metadata,
+      floor: first.floor, last: state.terms.last, segments: headers.count, records: records, torn: torn)
+    return Outcome(
+      store: store, predecessor: place, chain: chain, spares: spares, nextSpare: nextSpare, report: report)
+  }
+
+  /// A log that does not exist yet.
+  private func begin(_ spares: [String], _ nextSpare: UInt64) throws(WALError) -> Outcome {
+    let store: StoreID
+    if let given = options.storeID { store = given } else { store = try StoreID.random() }
+    let report = RecoveryReport(
+      storeID: store, created: true, hardState: nil, snapshot: nil, metadata: [], floor: LogMark(), last: LogMark(),
+      segments: 0, records: 0, torn: nil)
+    return Outcome(
+      store: store, predecessor: LogPosition(generation: 0, offset: 0), chain: 0, spares: spares,
+      nextSpare: nextSpare, report: report)
+  }
+
+  /// Spares of the right size stay; half-filled files and spares too many go.
+  private func collectSpares(_ names: [String]) throws(WALError) -> ([String], UInt64) {
+    var spares: [String] = []
+    var next: UInt64 = 1
+    for name in names {
+      if let number = fillNumber(name) {
+        next = max(next, number &+ 1)
+        try device.remove(name)
+      } else if let number = spareNumber(name) {
+        next = max(next, number &+ 1)
+        let file = try device.open(name)
+        let size: UInt64
+        do {
+          defer { device.close(file) }
+          size = try device.size(file)
+        }
+        if spares.count < options.spareSegments, size == UInt64(options.segmentSize) {
+          spares.append(name)
+        } else {
+          try device.remove(name)
+        }
+      }
+    }
+    return (spares, next)
+  }
+
+  /// Reads every segment's header first: a segment's true end stands in its successor.
+  private func readHeaders(_ generations: [UInt64]) throws(WALError) -> [SegmentHeader] {
+    var headers: [SegmentHeader] = []
+    for generation in generations {
+      let name = segmentName(generation)
+      let header = try SegmentReader(device, name: name, generation: generation, mutant: options.mutant).header
+      if header.store != (options.storeID ?? headers.first?.store ?? header.store) {
+        throw .foreignSegment(file: name)
+      }
+      if let previous = headers.last, header.predecessor.generation != previous.generation {
+        throw .missingSegment(generation: header.predecessor.generation, successor: generation)
+      }
+      headers.append(header)
+    }
+    return headers
+  }
+
+  private mutating func readSegment(
+    _ header: SegmentHeader, _ successor: SegmentHeader?, isFirst: Bool,
+    _ replay: (RecoveredRecord) throws(WALError) -> Void
+  ) throws(WALError) -> (end: UInt64, chain: UInt32, torn: TornTail?) {
+    let name = segmentName(header.generation)
+    var reader = try SegmentReader(device, name: name, generation: header.generation, mutant: options.mutant)
+    var segment = SealedSegment(
+      generation: header.generation, maximumIndex: 0,
+      isReusable: header.filled && header.segmentSize == UInt64(options.segmentSize))
+    var chain: UInt32 = 0
+    let (end, bad) = try reader.scan(from: 0, limit: successor?.predecessor.offset, chain: &chain) {
+      record, payload, place throws(WALError) in
+      // Block 0 repeats what the segments before said: news only when they are gone.
+      guard isFirst || place >= UInt64(blockSize) else { return }
+      try apply(record, payload, place, name, isRepeated: place < UInt64(blockSize), replay)
+      if record.kind == .entry { segment.maximumIndex = max(segment.maximumIndex, record.index) }
+    }
+    sealed.append(segment)
+    if let successor {
+      if let bad { throw corruption(name, bad, try lastKnown(successor)) }
+      guard end == successor.predecessor.offset, chain == successor.predecessorChain else {
+        let bad = SegmentReader.Bad(
+          group: end, offset: end, end: end, mark: nil, reason: "the next segment does not follow this one",
+          isTorn: true)
+        throw corruption(name, bad, try lastKnown(successor))
+      }
+      return (end, chain, nil)
+    }
+    guard let bad else { return (end, chain, nil) }
+    return (end, chain, try judgeTail(&reader, name, bad, end))
+  }
+
+  /// Torn tail, corruption, or just the end of the log.
+  private func judgeTail(
+    _ reader: inout SegmentReader, _ name: String, _ bad: SegmentReader.Bad, _ end: UInt64
+  ) throws(WALError) -> TornTail? {
+    let evidence = try reader.evidence(after: bad)
+    let isCorrupt =
+      switch options.mutant {
+      case .naiveCorruptionRule: evidence.found
+      case .noCorruptionRule: false
+      default: evidence.durable > bad.group
+      }
+    if isCorrupt || bad.offset < UInt64(blockSize) { throw corruption(name, bad, evidence.last) }
+    guard bad.isTorn || evidence.found else { return nil }
+    let length = max(bad.end, evidence.end) - bad.group
+    let copy = tornName(reader.generation, bad.group)
+    try copyAside(reader.file, bad.group, length, copy)
+    return TornTail(
+      file: name, offset: end, length: max(bad.end, evidence.end) - end,
+      first: bad.mark ?? LogMark(index: state.terms.lastIndex &+ 1), copy: copy, reason: bad.reason)
+  }
+
+  /// The last entry that segments from `successor` on prove the log held.
+  private func lastKnown(_ successor: SegmentHeader) throws(WALError) -> LogMark {
+    var known = successor.floor
+    let generations = try device.list().compactMap(segmentGeneration).sorted()
+    guard let last = generations.last else { return known }
+    var reader = try SegmentReader(
+      device, name: segmentName(last), generation: last, mutant: options.mutant)
+    known = reader.header.floor
+    let start = SegmentReader.Bad(
+      group: 0, offset: 0, end: UInt64(blockSize), mark: nil, reason: "", isTorn: false)
+    let evidence = try reader.evidence(after: start)
+    return evidence.found ? evidence.last : known
+  }
+
+  private func corruption(_ name: String, _ bad: SegmentReader.Bad, _ last: LogMark) -> WALError {
+    let expected = LogMark(index: state.terms.lastIndex &+ 1)
+    let known = last.index >= state.terms.lastIndex ? last : state.terms.last
+    let mark = bad.mark ?? expected
+    return .corrupt(
+      WALCorruption(
+        file: name, offset: bad.offset, index: mark.index, term: mark.term, lastIndex: known.index,
+        lastTerm: known.term, reason: bad.reason))
+  }
+
+  /// Keeps what is about to be cut, for whoever wants to look at it.
+  private func copyAside(_ file: LogFile, _ start: UInt64, _ length: UInt64, _ name: String) throws(WALError) {
+    if try device.list().contains(name) { try device.remove(name) }
+    let copy = try device.create(name)
+    defer { device.close(copy) }
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: blockSize)
+    defer { buffer.deallocate() }
+    var at: UInt64 = 0
+    while at < length {
+      let piece = UnsafeMutableRawBufferPointer(rebasing: buffer.prefix(Int(min(length - at, UInt64(buffer.count)))))
+      let count = try device.read(file, into: piece, at: start + at)
+      guard count > 0 else { break }
+      try device.write(copy, UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(piece).prefix(count)), at: at)
+      at += UInt64(count)
+    }
+    try device.sync(copy)
+  }
+
+  /// Takes one sound record into the state and hands it on.
+  private mutating func apply(
+    _ record: RecordHeader, _ payload: UnsafeRawBufferPointer, _ place: UInt64, _ name: String, isRepeated: Bool,
+    _ replay: (RecoveredRecord) throws(WALError) -> Void
+  ) throws(WALError) {
+    func refuse(_ reason: String) -> WALError {
+      let bad = SegmentReader.Bad(
+        group: place, offset: place, end: place, mark: LogMark(index: record.index, term: record.term),
+        reason: reason, isTorn: true)
+      return corruption(name, bad, state.terms.last)
+    }
+    let mark = LogMark(index: record.index, term: record.term)
+    switch record.kind {
+    case .segmentHeader:
+      guard isRepeated else { throw refuse("a segment header amid the records") }
+      return
+    case .entry:
+      guard state.terms.accepts(mark.index) else { throw refuse("the entry leaves a gap") }
+      state.terms.append(mark)
+      try replay(.entry(index: mark.index, term: mark.term, payload: payload))
+    case .hardState:
+      guard let hardState = HardState(payload) else { throw refuse("a hard state of the wrong length") }
+      state.hardState = hardState
+      try replay(.hardState(hardState))
+    case .snapshot:
+      state.snapshot = mark
+      if !isRepeated { _ = state.terms.snapshot(mark) }
+      try replay(.snapshot(mark))
+    case .metadata:
+      state.metadata = Array(payload)
+      try replay(.metadata(payload))
+    }
+    records += 1
+  }
+}

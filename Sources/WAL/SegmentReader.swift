@@ -1,0 +1,238 @@
+/// Reads one segment front to back, believing nothing: every length is checked against the file before it is used, and
+/// memory grows only for a group whose header checksum holds.
+struct SegmentReader: ~Copyable {
+  /// The first place that does not read as it should.
+  struct Bad {
+    /// Start of the group it is in.
+    var group: UInt64
+    var offset: UInt64
+    /// End of that group as far as known: where the search for later groups begins.
+    var end: UInt64
+    /// From the record's own header where that survived.
+    var mark: LogMark?
+    var reason: String
+    /// False for a block that holds nothing of ours: the clean end of the log.
+    var isTorn: Bool
+  }
+
+  /// What later groups tell about a bad one.
+  struct Evidence {
+    var found = false
+    /// The furthest position a later group knew to be durable.
+    var durable: UInt64 = 0
+    var last = LogMark()
+    /// End of the last such group.
+    var end: UInt64 = 0
+  }
+
+  let device: any LogDevice
+  let file: LogFile
+  let generation: UInt64
+  let size: UInt64
+  private(set) var rules: ScanRules
+  private(set) var header: SegmentHeader
+  private var window: UnsafeMutableRawBufferPointer
+  private var windowOffset: UInt64 = 0
+  private var windowCount = 0
+
+  private static let readAhead = 1 << 20
+
+  /// Opens a segment, syncs it (what the page cache shows may not be on disk) and reads its header.
+  init(_ device: any LogDevice, name: String, generation: UInt64, mutant: WALMutant?) throws(WALError) {
+    let file = try device.open(name)
+    do {
+      if mutant != .trustWithoutSync { try device.sync(file) }
+      let size = try device.size(file)
+      let block = UnsafeMutableRawBufferPointer.allocate(byteCount: blockSize, alignment: blockSize)
+      defer { block.deallocate() }
+      let count = try device.read(file, into: block, at: 0)
+      let header = try Self.readHeader(block, count, size, name, generation)
+      self.init(device, file, generation, size, ScanRules(header.store, generation, mutant: mutant), header)
+    } catch {
+      device.close(file)
+      throw error
+    }
+  }
+
+  private init(
+    _ device: any LogDevice, _ file: LogFile, _ generation: UInt64, _ size: UInt64, _ rules: ScanRules,
+    _ header: SegmentHeader
+  ) {
+    self.device = device
+    self.file = file
+    self.generation = generation
+    self.size = size
+    self.rules = rules
+    self.header = header
+    window = .allocate(byteCount: Self.readAhead, alignment: blockSize)
+  }
+
+  deinit {
+    window.deallocate()
+    device.close(file)
+  }
+
+  /// A segment gets its name after its header is durable, so a bad header has rotted.
+  private static func readHeader(
+    _ block: UnsafeMutableRawBufferPointer, _ count: Int, _ size: UInt64, _ name: String, _ generation: UInt64
+  ) throws(WALError) -> SegmentHeader {
+    func corrupt(_ reason: String) -> WALError {
+      .corrupt(
+        WALCorruption(file: name, offset: 0, index: 0, term: 0, lastIndex: 0, lastTerm: 0, reason: reason))
+    }
+    guard count == blockSize, let base = block.baseAddress.map({ UnsafeRawPointer($0) }) else {
+      throw corrupt("the file is shorter than a segment header")
+    }
+    let payload = base + SegmentHeader.versionOffset
+    let header = SegmentHeader(payload)
+    guard base.u32(4) == GroupHeader.magic else { throw corrupt("not a log segment") }
+    // The version comes first: another version may compute its checksums in another way.
+    let version = payload.u32(0)
+    let rules = ScanRules(header.store, generation, mutant: nil)
+    let group = GroupHeader.read(
+      base, at: LogPosition(generation: generation, offset: 0), segmentSize: UInt64(blockSize), scan: rules)
+    if version != SegmentHeader.version, group == nil || version > SegmentHeader.version {
+      // A rotten version field leaves the rest of a version 1 header sound.
+      if group == nil { throw .unsupportedVersion(file: name, version: version) }
+    }
+    guard group != nil else { throw corrupt("the segment header is damaged") }
+    guard let record = RecordHeader.read(base + GroupHeader.size, salt: rules.salt), record.kind == .segmentHeader,
+      record.length == SegmentHeader.size,
+      checksum(0, UnsafeRawBufferPointer(start: payload, count: SegmentHeader.size)) == record.payloadChecksum
+    else { throw corrupt("the segment header is damaged") }
+    if version != SegmentHeader.version { throw .unsupportedVersion(file: name, version: version) }
+    guard header.generation == generation else {
+      throw corrupt("the segment header names generation \(header.generation)")
+    }
+    guard header.segmentSize <= size, header.segmentSize >= UInt64(2 * blockSize) else {
+      throw corrupt("the file has \(size) bytes, its header says \(header.segmentSize)")
+    }
+    return header
+  }
+
+  /// Reads records from `offset` on, up to `limit` or the first bad place. Gives the end of what is sound, and the
+  /// chain there. Records of block 0 and of groups are alike.
+  mutating func scan(
+    from start: UInt64, limit: UInt64?, chain: inout UInt32,
+    visit: (RecordHeader, UnsafeRawBufferPointer, UInt64) throws(WALError) -> Void
+  ) throws(WALError) -> (end: UInt64, bad: Bad?) {
+    var at = start
+    let end = min(limit ?? header.segmentSize, header.segmentSize)
+    while at < end {
+      // Only the block that a limit cuts through may be shorter than a group.
+      guard let block = try view(at, blockSize), let group = readGroup(block, at: at) else {
+        return (at, try badBlock(at))
+      }
+      guard group.chain == chain else {
+        return (at, bad(at, at, at + group.span, nil, "the group does not follow the one before it"))
+      }
+      guard let bytes = try view(at, group.length) else {
+        return (at, bad(at, at, header.segmentSize, nil, "the file ends within the group"))
+      }
+      var position = GroupHeader.size
+      for _ in 0..<group.records {
+        let place = at + UInt64(position)
+        if let limit, place >= limit { break }
+        if let problem = try record(bytes, &position, group, at, &chain, visit) {
+          // What precedes the bad record in its group is sound: keep it, it may have been acknowledged.
+          return (place == at + UInt64(GroupHeader.size) ? at : place, problem)
+        }
+      }
+      if let limit, at + group.span > limit {
+        // The log was cut inside this group.
+        return (at + UInt64(position), nil)
+      }
+      guard position == group.length else {
+        return (at, bad(at, at + UInt64(position), at + group.span, nil, "the group is longer than its records"))
+      }
+      at += group.span
+    }
+    return (at, nil)
+  }
+
+  /// Checks and visits one record; returns what is wrong with it.
+  private func record(
+    _ bytes: UnsafeRawPointer, _ position: inout Int, _ group: GroupHeader, _ start: UInt64, _ chain: inout UInt32,
+    _ visit: (RecordHeader, UnsafeRawBufferPointer, UInt64) throws(WALError) -> Void
+  ) throws(WALError) -> Bad? {
+    let place = start + UInt64(position)
+    let end = start + group.span
+    guard position + RecordHeader.size <= group.length,
+      let record = RecordHeader.read(bytes + position, salt: rules.salt)
+    else { return bad(start, place, end, nil, "the record's header fails its checksum") }
+    let mark = LogMark(index: record.index, term: record.term)
+    guard record.chain == chain else { return bad(start, place, end, mark, "the record does not follow its predecessor") }
+    let size = RecordHeader.recordSize(record.length)
+    guard position + size <= group.length else {
+      return bad(start, place, end, mark, "the record is longer than its group")
+    }
+    let payload = UnsafeRawBufferPointer(start: bytes + position + RecordHeader.size, count: record.length)
+    guard checksum(0, payload) == record.payloadChecksum else {
+      return bad(start, place, end, mark, "the record's payload fails its checksum")
+    }
+    try visit(record, payload, place)
+    chain = record.checksum
+    position += size
+    return nil
+  }
+
+  private func readGroup(_ block: UnsafeRawPointer, at offset: UInt64) -> GroupHeader? {
+    GroupHeader.read(
+      block, at: LogPosition(generation: generation, offset: offset), segmentSize: header.segmentSize, scan: rules)
+  }
+
+  private func bad(_ group: UInt64, _ offset: UInt64, _ end: UInt64, _ mark: LogMark?, _ reason: String) -> Bad {
+    Bad(group: group, offset: offset, end: min(end, header.segmentSize), mark: mark, reason: reason, isTorn: true)
+  }
+
+  private mutating func badBlock(_ offset: UInt64) throws(WALError) -> Bad {
+    var bad = bad(offset, offset, offset + UInt64(blockSize), nil, "the group's header fails its checksum")
+    guard let block = try view(offset, blockSize) else {
+      bad.reason = "the file ends"
+      bad.isTorn = false
+      return bad
+    }
+    bad.isTorn = GroupHeader.resembles(block, at: LogPosition(generation: generation, offset: offset))
+    return bad
+  }
+
+  /// Looks for sound group headers of this segment after a bad place. They are found by salted checksum and offset,
+  /// not by the chain, which is broken there.
+  mutating func evidence(after bad: Bad) throws(WALError) -> Evidence {
+    var evidence = Evidence()
+    var at = bad.end
+    while at + UInt64(blockSize) <= header.segmentSize {
+      guard let block = try view(at, blockSize) else { break }
+      guard let group = readGroup(block, at: at) else {
+        at += UInt64(blockSize)
+        continue
+      }
+      evidence.found = true
+      evidence.end = at + group.span
+      evidence.last = group.last
+      if group.durable.generation == generation { evidence.durable = max(evidence.durable, group.durable.offset) }
+      at += group.span
+    }
+    return evidence
+  }
+
+  /// `count` bytes at `offset`, nil when the file ends before. Valid until the next call.
+  private mutating func view(_ offset: UInt64, _ count: Int) throws(WALError) -> UnsafeRawPointer? {
+    let end = offset + UInt64(count)
+    if offset >= windowOffset, end <= windowOffset + UInt64(windowCount), let base = window.baseAddress {
+      return UnsafeRawPointer(base + Int(offset - windowOffset))
+    }
+    guard end <= size else { return nil }
+    if count > window.count {
+      window.deallocate()
+      window = .allocate(byteCount: roundUp(count, blockSize), alignment: blockSize)
+    }
+    windowCount = 0
+    windowOffset = offset
+    windowCount = try device.read(
+      file, into: UnsafeMutableRawBufferPointer(rebasing: window.prefix(Int(min(UInt64(window.count), size - offset)))),
+      at: offset)
+    guard windowCount >= count, let base = window.baseAddress else { return nil }
+    return UnsafeRawPointer(base)
+  }
+}
