@@ -1,8 +1,5 @@
 // liburing, and the static inline wrappers the WAL and the reactor call.
 #pragma once
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 // liburing 2.3's header needs these before it.
 #include <features.h>
 #include <sys/types.h>
