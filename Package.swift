@@ -25,6 +25,9 @@ let package = Package(
     .systemLibrary(
       name: "CUring", path: "Sources/CUring", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
 
+    // The buffer that answers are written into: storage fills it, the wire sends it.
+    .target(name: "NeedletailBytes", path: "Sources/Bytes", swiftSettings: settings),
+
     // The engine and the log know nothing of each other.
     .target(
       name: "NeedletailBackend", dependencies: ["CNeedletail"], path: "Sources/Backend", swiftSettings: settings),
@@ -33,14 +36,15 @@ let package = Package(
 
     // Thin layers on top.
     .target(
-      name: "NeedletailMVCC", dependencies: ["CNeedletail", "NeedletailBackend"], path: "Sources/MVCC",
-      swiftSettings: settings),
+      name: "NeedletailMVCC", dependencies: ["CNeedletail", "NeedletailBackend", "NeedletailBytes"],
+      path: "Sources/MVCC", swiftSettings: settings),
     .target(
-      name: "NeedletailRPC", dependencies: ["CNeedletail", "CUring"], path: "Sources/RPC", swiftSettings: settings),
+      name: "NeedletailRPC", dependencies: ["CNeedletail", "CUring", "NeedletailBytes"], path: "Sources/RPC",
+      swiftSettings: settings),
     .target(
       name: "NeedletailServer",
       dependencies: [
-        "CNeedletail", "NeedletailBackend", "NeedletailWAL", "NeedletailMVCC", "NeedletailRPC",
+        "CNeedletail", "NeedletailBytes", "NeedletailBackend", "NeedletailWAL", "NeedletailMVCC", "NeedletailRPC",
         .product(name: "Logging", package: "swift-log"),
       ], path: "Sources/Server", swiftSettings: settings),
     .target(
@@ -53,9 +57,8 @@ let package = Package(
       dependencies: ["NeedletailServer", .product(name: "ArgumentParser", package: "swift-argument-parser")],
       path: "Sources/needletail", swiftSettings: settings),
     .executableTarget(
-      name: "needletailctl",
-      dependencies: ["NeedletailClient", .product(name: "ArgumentParser", package: "swift-argument-parser")],
-      path: "Sources/needletailctl", swiftSettings: settings),
+      name: "needletailctl", dependencies: ["NeedletailClient", "NeedletailRPC"], path: "Sources/needletailctl",
+      swiftSettings: settings),
 
     // The benchmarks, and the peers' C libraries, which nothing else needs.
     .systemLibrary(name: "CLMDB", path: "Benchmarks/CLMDB", providers: [.apt(["liblmdb-dev"])]),
@@ -72,8 +75,17 @@ let package = Package(
     .testTarget(
       name: "BackendTests", dependencies: ["NeedletailBackend"], path: "Tests/Backend", swiftSettings: settings),
     .testTarget(name: "WALTests", dependencies: ["NeedletailWAL"], path: "Tests/WAL", swiftSettings: settings),
-    .testTarget(name: "MVCCTests", dependencies: ["NeedletailMVCC"], path: "Tests/MVCC", swiftSettings: settings),
-    .testTarget(name: "RPCTests", dependencies: ["NeedletailRPC"], path: "Tests/RPC", swiftSettings: settings),
+    .testTarget(
+      name: "MVCCTests", dependencies: ["NeedletailMVCC", "NeedletailBackend", "NeedletailBytes"], path: "Tests/MVCC",
+      swiftSettings: settings),
+    .testTarget(
+      name: "RPCTests", dependencies: ["NeedletailRPC", "CNeedletail"], path: "Tests/RPC", swiftSettings: settings),
+    .testTarget(
+      name: "ClientTests", dependencies: ["NeedletailClient", "NeedletailRPC"], path: "Tests/Client",
+      swiftSettings: settings),
+    .testTarget(
+      name: "needletailctlTests", dependencies: ["needletailctl", "NeedletailClient", "NeedletailRPC"],
+      path: "Tests/needletailctl", swiftSettings: settings),
     .testTarget(
       name: "ServerTests", dependencies: ["NeedletailServer", "NeedletailClient"], path: "Tests/Server",
       swiftSettings: settings),
