@@ -40,7 +40,7 @@ extension RangeReader {
     var cursor = view.tree(store.log).cursor()
     var isValid = try LogKey(first).withBytes { (name) throws(MVCCError) in try cursor.move(to: name) }
     while isValid {
-      let row = try LogRow(cursor.value)
+      let row = try LogRow(try cursor.record)
       if range.contains(row.key) {
         let key = PinnedKey(bytes: row.key)
         if existsAtLast.updateValue(row.kind == .put, forKey: key) == nil, row.replaced == .record {

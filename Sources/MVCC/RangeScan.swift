@@ -27,9 +27,10 @@ struct LatestScan: ~Copyable, RangeScan {
   mutating func next(_ entry: inout ScanEntry) throws(MVCCError) -> Bool {
     let found = isStarted ? try cursor.step() : try cursor.move(to: range.lower)
     isStarted = true
-    guard found, range.isBelowUpper(cursor.key) else { return false }
-    let record = cursor.value
-    entry.key = cursor.key
+    guard found else { return false }
+    entry.key = try cursor.name
+    guard range.isBelowUpper(entry.key) else { return false }
+    let record = try cursor.record
     entry.fields = UnsafeRawBufferPointer(rebasing: record[(try VersionHead.size(of: record))...])
     return true
   }
@@ -40,8 +41,9 @@ struct LatestScan: ~Copyable, RangeScan {
 struct PastScan: ~Copyable, RangeScan {
   private var living: Cursor
   private var dead: Cursor
-  private var livingIsValid = false
-  private var deadIsValid = false
+  /// The cursors' keys, each nil once its cursor is past the range.
+  private var livingKey: UnsafeRawBufferPointer?
+  private var deadKey: UnsafeRawBufferPointer?
   /// Which cursor the last entry came from: it moves on before the next is chosen, since its key was handed out.
   private enum Position {
     case beforeFirst
@@ -64,8 +66,8 @@ struct PastScan: ~Copyable, RangeScan {
   mutating func next(_ entry: inout ScanEntry) throws(MVCCError) -> Bool {
     while try advance() {
       let isLiving = position == .living
-      let key = isLiving ? living.key : dead.key
-      let newest = isLiving ? try Version(record: living.value) : try Version(tombstone: dead.value)
+      guard let key = isLiving ? livingKey : deadKey else { return false }
+      let newest = isLiving ? try Version(record: try living.record) : try Version(tombstone: try dead.record)
       guard let version = try history.version(of: key, from: newest, at: revision) else { continue }
       entry.key = key
       entry.fields = version.fields
@@ -78,21 +80,20 @@ struct PastScan: ~Copyable, RangeScan {
   private mutating func advance() throws(MVCCError) -> Bool {
     switch position {
     case .beforeFirst:
-      livingIsValid = try living.move(to: range.lower)
-      deadIsValid = try dead.move(to: range.lower)
-    case .living: livingIsValid = try living.step()
-    case .dead: deadIsValid = try dead.step()
+      livingKey = try living.move(to: range.lower) ? try living.name : nil
+      deadKey = try dead.move(to: range.lower) ? try dead.name : nil
+    case .living: livingKey = try living.step() ? try living.name : nil
+    case .dead: deadKey = try dead.step() ? try dead.name : nil
     }
-    livingIsValid = livingIsValid && range.isBelowUpper(living.key)
-    deadIsValid = deadIsValid && range.isBelowUpper(dead.key)
-    guard livingIsValid || deadIsValid else { return false }
-    if livingIsValid && deadIsValid {
-      let order = compareBytes(living.key, dead.key)
-      guard order != 0 else { throw .corrupt("a key is both living and deleted") }
-      position = order < 0 ? .living : .dead
-    } else {
-      position = livingIsValid ? .living : .dead
+    if let key = livingKey, !range.isBelowUpper(key) { livingKey = nil }
+    if let key = deadKey, !range.isBelowUpper(key) { deadKey = nil }
+    guard let livingKey, let deadKey else {
+      position = livingKey != nil ? .living : .dead
+      return livingKey != nil || deadKey != nil
     }
+    let order = compareBytes(livingKey, deadKey)
+    guard order != 0 else { throw .corrupt("a key is both living and deleted") }
+    position = order < 0 ? .living : .dead
     return true
   }
 }

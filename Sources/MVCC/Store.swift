@@ -105,4 +105,14 @@ extension Cursor {
   mutating func step() throws(MVCCError) -> Bool {
     do { return try next() } catch { throw .storage(error) }
   }
+
+  /// The key it stands on; valid until the next move.
+  var name: UnsafeRawBufferPointer {
+    mutating get throws(MVCCError) { do { return try key } catch { throw .storage(error) } }
+  }
+
+  /// The value it stands on.
+  var record: UnsafeRawBufferPointer {
+    get throws(MVCCError) { do { return try value } catch { throw .storage(error) } }
+  }
 }

@@ -237,9 +237,10 @@ extension StoreWriter {
     victims.removeAll()
     var cursor = try livingKeys(batch)
     var isValid = try cursor.move(to: range.lower)
-    while isValid, victims.count < StoreWriter.victimBytes, range.isBelowUpper(cursor.key) {
-      let key = cursor.key
-      let record = cursor.value
+    while isValid, victims.count < StoreWriter.victimBytes {
+      let key = try cursor.name
+      guard range.isBelowUpper(key) else { break }
+      let record = try cursor.record
       let start = victims.reserve(8 + key.count + record.count)
       start.storeBytes(of: UInt32(key.count), as: UInt32.self)
       start.storeBytes(of: UInt32(record.count), toByteOffset: 4, as: UInt32.self)

@@ -121,7 +121,7 @@ import Testing
         }
         if !cursor.isValid { found = try cursor.first() }
         #expect(found)
-        return (Bytes(cursor.key), Bytes(cursor.value))
+        return (Bytes(try cursor.key), Bytes(try cursor.value))
       }
       var damaged = original
       switch Int.random(in: 0..<3, using: &generator) {
