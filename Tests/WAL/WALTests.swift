@@ -15,7 +15,7 @@ import Testing
       let model = try fill(directory, options)
       #expect(model.count == 400)
       let read = try replay(directory, options)
-      #expect(read.entries == model)
+      #expect(read.log.entries == model)
       #expect(read.report.torn == nil)
       #expect(read.report.hardState == HardState(term: 2, vote: 3, commit: 399))
       #expect(read.report.metadata == Array("ids".utf8))
