@@ -86,15 +86,13 @@ struct SegmentReader: ~Copyable {
     let payload = base + SegmentHeader.versionOffset
     let header = SegmentHeader(payload)
     guard base.u32(4) == GroupHeader.magic else { throw corrupt("not a log segment") }
-    // The version comes first: another version may compute its checksums in another way.
+    // Another version may compute its checksums in another way, or keep ours: both are told from a version field that
+    // has rotted, which leaves the group header sound and the record's checksum wrong.
     let version = payload.u32(0)
     let rules = ScanRules(header.store, generation, mutant: nil)
     let group = GroupHeader.read(
       base, at: LogPosition(generation: generation, offset: 0), segmentSize: UInt64(blockSize), scan: rules)
-    if version != SegmentHeader.version, group == nil || version > SegmentHeader.version {
-      // A rotten version field leaves the rest of a version 1 header sound.
-      if group == nil { throw .unsupportedVersion(file: name, version: version) }
-    }
+    if version != SegmentHeader.version, group == nil { throw .unsupportedVersion(file: name, version: version) }
     guard group != nil else { throw corrupt("the segment header is damaged") }
     guard let record = RecordHeader.read(base + GroupHeader.size, salt: rules.salt), record.kind == .segmentHeader,
       record.length == SegmentHeader.size,
@@ -192,8 +190,19 @@ struct SegmentReader: ~Copyable {
       bad.isTorn = false
       return bad
     }
-    bad.isTorn = GroupHeader.resembles(block, at: LogPosition(generation: generation, offset: offset))
+    bad.isTorn =
+      GroupHeader.resembles(block, at: LogPosition(generation: generation, offset: offset))
+      && !isSoundInEarlierLife(block, offset)
     return bad
+  }
+
+  /// Whether the block starts a group of an earlier life of the file: what follows the end in a recycled segment.
+  private func isSoundInEarlierLife(_ block: UnsafeRawPointer, _ offset: UInt64) -> Bool {
+    let earlier = block.u64(8)
+    guard earlier < generation else { return false }
+    return GroupHeader.read(
+      block, at: LogPosition(generation: earlier, offset: offset), segmentSize: size,
+      scan: ScanRules(header.store, earlier, mutant: nil)) != nil
   }
 
   /// Looks for sound group headers of this segment after a bad place. They are found by salted checksum and offset,

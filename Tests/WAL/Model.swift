@@ -85,7 +85,7 @@ final class Driver {
   private(set) var wal: WAL?
   private var term: UInt64
 
-  init(_ device: SimulatedLogDevice, _ options: WALOptions, seed: UInt64, model: Model = Model()) {
+  init(_ device: SimulatedLogDevice, _ options: WALOptions, seed: UInt64, model: Model = Model(), eagerness: Int = 25) {
     self.device = device
     self.options = options
     self.model = model
@@ -93,7 +93,7 @@ final class Driver {
     self.random = random
     term = max(model.last.term, 1)
     device.chooseCompletion = { random.below($0) }
-    device.isEager = { random.chance(25) }
+    device.isEager = { random.chance(eagerness) }
   }
 
   func open() throws {

@@ -108,3 +108,16 @@ final class SharedRandom {
   func below(_ bound: Int) -> Int { random.below(bound) }
   func chance(_ percent: Int) -> Bool { random.chance(percent) }
 }
+
+/// NEEDLETAIL_WAL_SEED=n replays one seed.
+func seedFromEnvironment() -> UInt64? {
+  ProcessInfo.processInfo.environment["NEEDLETAIL_WAL_SEED"].flatMap { UInt64($0) }
+}
+
+/// The seeds of a test; NEEDLETAIL_WAL_SOAK=n gives n of them.
+func seeds(_ usual: ClosedRange<UInt64>) -> [UInt64] {
+  guard let count = ProcessInfo.processInfo.environment["NEEDLETAIL_WAL_SOAK"].flatMap({ UInt64($0) }) else {
+    return Array(usual)
+  }
+  return Array(usual.lowerBound..<usual.lowerBound + max(count, 1))
+}
