@@ -29,8 +29,10 @@ struct SegmentReader: ~Copyable {
   let file: LogFile
   let generation: UInt64
   let size: UInt64
-  private(set) var rules: ScanRules
-  private(set) var header: SegmentHeader
+  let rules: ScanRules
+  let header: SegmentHeader
+  /// Whether the file is as long as it was made. Recovery cuts segments to their end once they have a successor.
+  var isWhole: Bool { size >= header.segmentSize }
   private var window: UnsafeMutableRawBufferPointer
   private var windowOffset: UInt64 = 0
   private var windowCount = 0
@@ -102,8 +104,8 @@ struct SegmentReader: ~Copyable {
     guard header.generation == generation else {
       throw corrupt("the segment header names generation \(header.generation)")
     }
-    guard header.segmentSize <= size, header.segmentSize >= UInt64(2 * blockSize) else {
-      throw corrupt("the file has \(size) bytes, its header says \(header.segmentSize)")
+    guard header.segmentSize >= UInt64(2 * blockSize), generation < .max else {
+      throw corrupt("the segment header names an impossible size or generation")
     }
     return header
   }
@@ -124,14 +126,16 @@ struct SegmentReader: ~Copyable {
       guard group.chain == chain else {
         return (at, bad(at, at, at + group.span, nil, "the group does not follow the one before it"))
       }
-      guard let bytes = try view(at, group.length) else {
+      // A group that a cut went through may be there up to the cut only.
+      let needed = limit.map { Int(min(UInt64(group.length), $0 - at)) } ?? group.length
+      guard let bytes = try view(at, max(needed, blockSize)) else {
         return (at, bad(at, at, header.segmentSize, nil, "the file ends within the group"))
       }
       var position = GroupHeader.size
       for _ in 0..<group.records {
         let place = at + UInt64(position)
         if let limit, place >= limit { break }
-        if let problem = try record(bytes, &position, group, at, &chain, visit) {
+        if let problem = try record(bytes, needed, &position, group, at, &chain, visit) {
           // What precedes the bad record in its group is sound: keep it, it may have been acknowledged.
           return (place == at + UInt64(GroupHeader.size) ? at : place, problem)
         }
@@ -150,18 +154,21 @@ struct SegmentReader: ~Copyable {
 
   /// Checks and visits one record; returns what is wrong with it.
   private func record(
-    _ bytes: UnsafeRawPointer, _ position: inout Int, _ group: GroupHeader, _ start: UInt64, _ chain: inout UInt32,
+    _ bytes: UnsafeRawPointer, _ count: Int, _ position: inout Int, _ group: GroupHeader, _ start: UInt64,
+    _ chain: inout UInt32,
     _ visit: (RecordHeader, UnsafeRawBufferPointer, UInt64) throws(WALError) -> Void
   ) throws(WALError) -> Bad? {
     let place = start + UInt64(position)
     let end = start + group.span
-    guard position + RecordHeader.size <= group.length,
+    guard position + RecordHeader.size <= count,
       let record = RecordHeader.read(bytes + position, salt: rules.salt)
     else { return bad(start, place, end, nil, "the record's header fails its checksum") }
     let mark = LogMark(index: record.index, term: record.term)
-    guard record.chain == chain else { return bad(start, place, end, mark, "the record does not follow its predecessor") }
+    guard record.chain == chain else {
+      return bad(start, place, end, mark, "the record does not follow its predecessor")
+    }
     let size = RecordHeader.recordSize(record.length)
-    guard position + size <= group.length else {
+    guard position + size <= count else {
       return bad(start, place, end, mark, "the record is longer than its group")
     }
     let payload = UnsafeRawBufferPointer(start: bytes + position + RecordHeader.size, count: record.length)

@@ -197,6 +197,12 @@ package final class SimulatedLogDevice: LogDevice, @unchecked Sendable {
     file.visible += [UInt8](repeating: 0, count: Int(size) - file.visible.count)
   }
 
+  package func truncate(_ handle: LogFile, to size: UInt64) throws(WALError) {
+    _ = try step("truncate", handle.name)
+    let file = try file(handle)
+    if Int(size) < file.visible.count { file.visible.removeLast(file.visible.count - Int(size)) }
+  }
+
   package func read(
     _ handle: LogFile, into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64
   ) throws(WALError) -> Int {
@@ -205,7 +211,9 @@ package final class SimulatedLogDevice: LogDevice, @unchecked Sendable {
     guard offset < UInt64(file.visible.count) else { return 0 }
     let start = Int(offset)
     let count = min(buffer.count, file.visible.count - start)
-    file.visible.withUnsafeBytes { buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[start..<start + count])) }
+    file.visible.withUnsafeBytes {
+      buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[start..<start + count]))
+    }
     return count
   }
 
@@ -350,8 +358,10 @@ package final class SimulatedLogDevice: LogDevice, @unchecked Sendable {
     for (number, file) in files.sorted(by: { $0.key < $1.key }) {
       for pending in file.pending { tear(pending, into: number, &write, isInFlight: false, image, keeps) }
       let target = image.imageFile(number, durable: file.durable)
-      if target.durable.count < file.visible.count, keeps(.size) {
-        target.durable += [UInt8](repeating: 0, count: file.visible.count - target.durable.count)
+      if target.durable.count != file.visible.count, keeps(.size) {
+        let excess = target.durable.count - file.visible.count
+        if excess > 0 { target.durable.removeLast(excess) }
+        if excess < 0 { target.durable += [UInt8](repeating: 0, count: -excess) }
       }
       target.visible = target.durable
     }

@@ -67,7 +67,8 @@ import Testing
           }
           torn += 1
           let lost = entries.count - kept.count
-          guard !clean, name == names.last, found.report.torn != nil, lost <= 3, kept == Array(entries.prefix(kept.count))
+          guard !clean, name == names.last, found.report.torn != nil, lost <= 3,
+            kept == Array(entries.prefix(kept.count))
           else {
             Issue.record("\(name) byte \(offset): lost \(lost) entries, torn \(String(describing: found.report.torn))")
             return
@@ -201,6 +202,47 @@ import Testing
       _ = RecordHeader.seal(record, chain: 0, salt: segmentSalt(StoreID(high: 0x1122_3344, low: 0x5566_7788), 1))
     }
     return bytes
+  }
+
+  /// A repair cuts a corrupt log at the bad place, keeps the rest under other names, and the log goes on; a crash at any
+  /// point of the repair leaves a log that can be repaired to the same end.
+  @Test func repair() throws {
+    let (device, entries, plain) = try build(clean: true)
+    var options = plain
+    options.repairs = true
+    var bytes = try #require(device.contents(segmentName(1)))
+    bytes[4096 + GroupHeader.size + RecordHeader.recordSize(41) + 50] ^= 1
+    device.overwrite(segmentName(1), bytes)
+    #expect(throws: WALError.self) { try replay(device, plain) }
+    var point = 0
+    while true {
+      point += 1
+      let image = device.crashImage { _ in true }
+      image.faults = [point: .powerCut]
+      let first = try? replay(image, options)
+      let random = SharedRandom(UInt64(point))
+      let after = image.crashImage { _ in random.chance(50) }
+      let found = try replay(after, options)
+      #expect(found.log.entries == [entries[0]], "cut at \(point)")
+      #expect(try replay(after, plain).log.entries == [entries[0]])
+      guard let first else { continue }
+      #expect(first.report.lost == ["lost-" + segmentName(3), "lost-" + segmentName(2)])
+      #expect(first.report.torn?.first == LogMark(index: 2, term: 4))
+      break
+    }
+    #expect(point > 15)
+  }
+
+  /// Many lives between two checkpoints take little room.
+  @Test func reopeningTakesLittleRoom() throws {
+    let (device, entries, options) = try build(clean: true)
+    for _ in 0..<20 { #expect(try replay(device, options).log.entries == entries) }
+    let total = device.fileNames.reduce(0) { $0 + (device.contents($1)?.count ?? 0) }
+    #expect(total < 4 * options.segmentSize + 20 * 2 * 4096)
+    // A file that lost its end by other hands is not taken for one of those.
+    let last = try #require(device.fileNames.last { $0.hasSuffix(".wal") })
+    device.overwrite(last, Array(try #require(device.contents(last)).prefix(8192)))
+    #expect(throws: WALError.self) { try replay(device, options) }
   }
 
   /// Garbage of every kind in place of a segment: typed errors, bounded memory.
