@@ -54,8 +54,9 @@ let package = Package(
     // The programs.
     .executableTarget(
       name: "needletail",
-      dependencies: ["NeedletailServer", "NeedletailBackend", .product(name: "ArgumentParser", package: "swift-argument-parser")],
-      path: "Sources/needletail", swiftSettings: settings),
+      dependencies: [
+        "NeedletailBackend", "NeedletailRPC", "NeedletailServer", "NeedletailWAL", .product(name: "Logging", package: "swift-log"),
+      ], path: "Sources/needletail", swiftSettings: settings),
     .executableTarget(
       name: "needletailctl", dependencies: ["NeedletailClient", "NeedletailRPC"], path: "Sources/needletailctl",
       swiftSettings: settings),
