@@ -248,7 +248,7 @@ package final class Connection {
       let sent: Int
       do { sent = try socket.send(rest) } catch {
         // The server may have said why before it closed: what it sent is still to be read.
-        _ = try receiveSome()
+        while try receiveSome() {}
         throw fail(.disconnected("\(endpoint): \(ClientError.systemText(error.code))"))
       }
       if sent == 0 { return }

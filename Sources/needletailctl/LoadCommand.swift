@@ -137,7 +137,19 @@ final class Loader {
       while linesInFlight.count > limit || bytesInFlight > Loader.bytesWindow && !linesInFlight.isEmpty {
         try take(try connection.receive(deadline: Instant.now + timeout))
       }
-    } catch { throw .client(error) }
+    } catch {
+      takeLastAnswers()
+      throw .client(error)
+    }
+  }
+
+  /// Answers that came before the connection broke still count.
+  private func takeLastAnswers() {
+    do throws(ClientError) {
+      while let answer = try connection.next() { try take(answer) }
+    } catch {
+      // The first error is the one to report.
+    }
   }
 
   private func take(_ answer: Answer) throws(ClientError) {
