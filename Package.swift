@@ -25,6 +25,9 @@ let package = Package(
     .systemLibrary(
       name: "CUring", path: "Sources/CUring", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
 
+    // The buffer that answers are written into: storage fills it, the wire sends it.
+    .target(name: "NeedletailBytes", path: "Sources/Bytes", swiftSettings: settings),
+
     // The engine and the log know nothing of each other.
     .target(
       name: "NeedletailBackend", dependencies: ["CNeedletail"], path: "Sources/Backend", swiftSettings: settings),
@@ -33,14 +36,15 @@ let package = Package(
 
     // Thin layers on top.
     .target(
-      name: "NeedletailMVCC", dependencies: ["CNeedletail", "NeedletailBackend"], path: "Sources/MVCC",
-      swiftSettings: settings),
+      name: "NeedletailMVCC", dependencies: ["CNeedletail", "NeedletailBackend", "NeedletailBytes"],
+      path: "Sources/MVCC", swiftSettings: settings),
     .target(
-      name: "NeedletailRPC", dependencies: ["CNeedletail", "CUring"], path: "Sources/RPC", swiftSettings: settings),
+      name: "NeedletailRPC", dependencies: ["CNeedletail", "CUring", "NeedletailBytes"], path: "Sources/RPC",
+      swiftSettings: settings),
     .target(
       name: "NeedletailServer",
       dependencies: [
-        "CNeedletail", "NeedletailBackend", "NeedletailWAL", "NeedletailMVCC", "NeedletailRPC",
+        "CNeedletail", "NeedletailBytes", "NeedletailBackend", "NeedletailWAL", "NeedletailMVCC", "NeedletailRPC",
         .product(name: "Logging", package: "swift-log"),
       ], path: "Sources/Server", swiftSettings: settings),
     .target(
@@ -71,8 +75,11 @@ let package = Package(
     .testTarget(
       name: "BackendTests", dependencies: ["NeedletailBackend"], path: "Tests/Backend", swiftSettings: settings),
     .testTarget(name: "WALTests", dependencies: ["NeedletailWAL"], path: "Tests/WAL", swiftSettings: settings),
-    .testTarget(name: "MVCCTests", dependencies: ["NeedletailMVCC"], path: "Tests/MVCC", swiftSettings: settings),
-    .testTarget(name: "RPCTests", dependencies: ["NeedletailRPC"], path: "Tests/RPC", swiftSettings: settings),
+    .testTarget(
+      name: "MVCCTests", dependencies: ["NeedletailMVCC", "NeedletailBackend", "NeedletailBytes"], path: "Tests/MVCC",
+      swiftSettings: settings),
+    .testTarget(
+      name: "RPCTests", dependencies: ["NeedletailRPC", "CNeedletail"], path: "Tests/RPC", swiftSettings: settings),
     .testTarget(
       name: "ClientTests", dependencies: ["NeedletailClient", "NeedletailRPC", "FakeServer"], path: "Tests/Client",
       swiftSettings: settings),

@@ -33,7 +33,9 @@ extension WriteBatch {
     let view = leaf.view
     let n = view.count
     // Ascending keys leave full pages behind: at the tree's right edge, and where the last insertion was right here.
-    if index == n, isRightmost || lastInsert == (id, n - 1) { return n }
+    // Its upper fence moves down to the new key, which may lengthen the prefix by up to 8 bytes that its entries do not
+    // save (a head takes 8 bytes however short the rest of a key is): where they aren't free, the last entry goes too.
+    if index == n, isRightmost || lastInsert == (id, n - 1) { return leaf.freeAfterRewrite >= 8 ? n : max(1, n - 1) }
     // Otherwise halve by weight: cut before the first entry that would take the left half past the middle by more than
     // it lacks.
     precondition(n >= 2)

@@ -72,7 +72,6 @@ package struct FrameHeader: Equatable, Sendable {
 
 extension OutBuffer {
   /// Starts a frame whose body is appended next, and returns where it starts; `closeFrame` fills the header in.
-  @inlinable @inline(__always)
   package mutating func openFrame() -> Int {
     let at = count
     _ = reserve(FrameHeader.byteCount)
@@ -81,7 +80,6 @@ extension OutBuffer {
   }
 
   /// Completes the frame opened at `at` with everything appended since as its body.
-  @inlinable @inline(__always)
   package mutating func closeFrame(at: Int, rawMethod: UInt16, flags: UInt16, stream: UInt32, status: UInt32) {
     let length = count &- at &- FrameHeader.byteCount
     precondition(at >= 0 && length >= 0 && length <= Int(UInt32.max), "no frame was opened here")
