@@ -6,7 +6,7 @@ import NeedletailRPC
 import Testing
 
 /// A put request whose bytes live as long as `body` runs.
-private func submitPut(_ connection: Connection, _ key: String, _ value: [UInt8]) -> UInt32 {
+private func submitPut(_ connection: ClientConnection, _ key: String, _ value: [UInt8]) -> UInt32 {
   let body = PutRequest(key: [UInt8](key.utf8), value: value).encoded()
   return body.withUnsafeBytes { connection.submit(.put, encoded: $0) }
 }
@@ -17,7 +17,7 @@ private var soon: Instant { Instant.now + .seconds(20) }
   @Test func manyRequestsAtOnce() throws {
     let server = try FakeServer()
     defer { server.stop() }
-    let connection = try Connection.connect(to: server.endpoint, deadline: soon)
+    let connection = try ClientConnection.connect(to: server.endpoint, deadline: soon)
     var streams: Set<UInt32> = []
     for at in 0..<2_000 { streams.insert(submitPut(connection, "key\(at)", [1])) }
     #expect(streams.count == 2_000 && connection.inFlight == 2_000)
@@ -37,7 +37,7 @@ private var soon: Instant { Instant.now + .seconds(20) }
     let server = try FakeServer()
     defer { server.stop() }
     server.onRequest { _ in .reverse(count: 100) }
-    let connection = try Connection.connect(to: server.endpoint, deadline: soon)
+    let connection = try ClientConnection.connect(to: server.endpoint, deadline: soon)
     let streams = (0..<100).map { submitPut(connection, "key\($0)", []) }
     // `receive` sends what is submitted by itself.
     let answered = try (0..<100).map { _ in try connection.receive(deadline: soon).stream }
@@ -48,7 +48,7 @@ private var soon: Instant { Instant.now + .seconds(20) }
   @Test func fullSocketsOnBothSides() throws {
     let server = try FakeServer()
     defer { server.stop() }
-    let connection = try Connection.connect(to: server.endpoint, deadline: soon)
+    let connection = try ClientConnection.connect(to: server.endpoint, deadline: soon)
     let big = [UInt8](repeating: 7, count: 1 << 20)
     _ = submitPut(connection, "big", big)
     _ = try connection.receive(deadline: soon)
@@ -71,7 +71,7 @@ private var soon: Instant { Instant.now + .seconds(20) }
   @Test func overAUnixSocket() throws {
     let server = try FakeServer(unixPath: "/tmp/needletail-client-test-\(UInt32.random(in: 0 ... .max)).sock")
     defer { server.stop() }
-    let connection = try Connection.connect(to: server.endpoint, deadline: soon)
+    let connection = try ClientConnection.connect(to: server.endpoint, deadline: soon)
     _ = submitPut(connection, "a", [1])
     #expect(try connection.receive(deadline: soon).code == .ok)
   }
@@ -79,7 +79,7 @@ private var soon: Instant { Instant.now + .seconds(20) }
   @Test func unknownMethodLeavesTheConnectionAlive() throws {
     let server = try FakeServer()
     defer { server.stop() }
-    let connection = try Connection.connect(to: server.endpoint, deadline: soon)
+    let connection = try ClientConnection.connect(to: server.endpoint, deadline: soon)
     let nothing = UnsafeRawBufferPointer(start: nil, count: 0)
     let stream = connection.submit(.txn, encoded: nothing)
     let answer = try connection.receive(deadline: soon)
@@ -92,7 +92,7 @@ private var soon: Instant { Instant.now + .seconds(20) }
     let server = try FakeServer()
     server.stop()
     do {
-      _ = try Connection.connect(to: server.endpoint, deadline: soon)
+      _ = try ClientConnection.connect(to: server.endpoint, deadline: soon)
       Issue.record("connected to a closed port")
     } catch {
       #expect(error == .unreachable("\(server.endpoint): connection refused"))
@@ -103,7 +103,7 @@ private var soon: Instant { Instant.now + .seconds(20) }
     let server = try FakeServer()
     defer { server.stop() }
     server.onRequest { _ in .ignore }
-    let connection = try Connection.connect(to: server.endpoint, deadline: soon)
+    let connection = try ClientConnection.connect(to: server.endpoint, deadline: soon)
     _ = submitPut(connection, "a", [1])
     do {
       _ = try connection.receive(deadline: Instant.now + .milliseconds(50))
@@ -117,7 +117,7 @@ private var soon: Instant { Instant.now + .seconds(20) }
   @Test func errorOnStreamZero() throws {
     let server = try FakeServer()
     defer { server.stop() }
-    let connection = try Connection.connect(to: server.endpoint, deadline: soon)
+    let connection = try ClientConnection.connect(to: server.endpoint, deadline: soon)
     let tooBig = [UInt8](repeating: 0, count: FrameLimits.requestBodyBytes)
     _ = submitPut(connection, "a", tooBig)
     do {
@@ -142,7 +142,7 @@ private var soon: Instant { Instant.now + .seconds(20) }
       defer { server.stop() }
       // Garbage first; the request after it ends the connection.
       server.onRequest { $0.key == Array("a".utf8) ? .raw(bytes) : .hangUp }
-      let connection = try Connection.connect(to: server.endpoint, deadline: soon)
+      let connection = try ClientConnection.connect(to: server.endpoint, deadline: soon)
       _ = submitPut(connection, "a", [1])
       _ = submitPut(connection, "b", [1])
       do {

@@ -1,7 +1,8 @@
 // Endpoints as people write them, and the small arithmetic of time and ranges.
 
-@testable import NeedletailClient
 import Testing
+
+@testable import NeedletailClient
 
 @Suite struct EndpointTests {
   @Test func spellings() throws {

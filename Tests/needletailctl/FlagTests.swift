@@ -40,8 +40,8 @@ private func message(_ body: () throws(Failure) -> Void) -> String? {
   }
 
   @Test func dashesAndBytes() throws {
-    #expect(try parse("put", "k", "--", "-v", "--prev-kv").1.arguments.map { String(decoding: $0, as: UTF8.self) }
-      == ["k", "-v", "--prev-kv"])
+    let line = try parse("put", "k", "--", "-v", "--prev-kv").1
+    #expect(line.arguments == ["k", "-v", "--prev-kv"].map { Array($0.utf8) })
     #expect(try parse("put", "-", "").1.arguments == [[0x2D], []])
     let bytes: [UInt8] = [0xFF, 0x00, 0x80]
     let (command, rest) = try #require(try Command.find([Array("get".utf8), bytes]))
@@ -52,7 +52,8 @@ private func message(_ body: () throws(Failure) -> Void) -> String? {
     #expect(try parse("endpoint", "status").0.name == "endpoint status")
     #expect(try parse("--endpoints", "a:1", "endpoint", "-w", "json", "health").1.text("endpoints") == "a:1")
     #expect(message { () throws(Failure) in _ = try parse("endpoint") }?.contains("endpoint status") == true)
-    #expect(message { () throws(Failure) in _ = try parse("bogus") } == "unknown command \"bogus\" for \"needletailctl\"")
+    #expect(
+      message { () throws(Failure) in _ = try parse("bogus") } == "unknown command \"bogus\" for \"needletailctl\"")
   }
 
   @Test func refusals() {
