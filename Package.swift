@@ -82,11 +82,14 @@ let package = Package(
     .testTarget(
       name: "RPCTests", dependencies: ["NeedletailRPC", "CNeedletail"], path: "Tests/RPC", swiftSettings: settings),
     .testTarget(
-      name: "ClientTests", dependencies: ["NeedletailClient", "NeedletailRPC"], path: "Tests/Client",
+      name: "ClientTests", dependencies: ["NeedletailClient", "NeedletailRPC", "FakeServer"], path: "Tests/Client",
       swiftSettings: settings),
     .testTarget(
-      name: "needletailctlTests", dependencies: ["needletailctl", "NeedletailClient", "NeedletailRPC"],
+      name: "needletailctlTests", dependencies: ["needletailctl", "NeedletailClient", "NeedletailRPC", "FakeServer"],
       path: "Tests/needletailctl", swiftSettings: settings),
+    .target(
+      name: "FakeServer", dependencies: ["NeedletailClient", "NeedletailRPC"], path: "Tests/FakeServer",
+      swiftSettings: settings),
     .testTarget(
       name: "ServerTests", dependencies: ["NeedletailServer", "NeedletailClient"], path: "Tests/Server",
       swiftSettings: settings),
