@@ -3,7 +3,9 @@
 import Foundation
 
 enum EngineName: String, CaseIterable {
-  case backend, lmdb, lmdbWriteMap = "lmdb-writemap", rocksdb
+  case backend, lmdb
+  case lmdbWriteMap = "lmdb-writemap"
+  case rocksdb
 
   func makeSlot(n: UInt64, directory: String) -> any EngineSlot {
     let folder = directory + "/" + rawValue
@@ -223,7 +225,8 @@ struct EngineSuite {
     }
     if known.checksum != checksum {
       throw BenchError(
-        "checksum of \(id) differs: \(known.engine) \(known.checksum), \(name.rawValue) \(checksum) (repetition \(repetition))")
+        "checksum of \(id) differs: \(known.engine) \(known.checksum), \(name.rawValue) \(checksum) (repetition \(repetition))"
+      )
     }
   }
 

@@ -85,7 +85,9 @@ class LMDBEngine: Engine {
 
 /// LMDB that writes through its map.
 final class LMDBWriteMapEngine: LMDBEngine {
-  override class var configuration: String { "MDB_WRITEMAP; MDB_NOSYNC | MDB_MAPASYNC for batches that need not be durable" }
+  override class var configuration: String {
+    "MDB_WRITEMAP; MDB_NOSYNC | MDB_MAPASYNC for batches that need not be durable"
+  }
   override class var extraFlags: UInt32 { LMDBFlag.writeMap }
 }
 
