@@ -92,10 +92,12 @@ final class Slot<Store: Engine>: EngineSlot {
       defer { reader.close() }
       // A twentieth of the work with other choices brings caches and tables to the state they stay in.
       let rounds = test.rounds(n)
-      let warming = Result { try test.run(&reader, n: n, rounds: max(1, rounds / 20), seed: ~seed, zipf: zipf) }
+      let warm = ReadPlan(n: n, rounds: max(1, rounds / 20), seed: ~seed, zipf: zipf)
+      let warming = Result { try reader.measure(test, warm) }
       line.wait()
       _ = try warming.get()
-      return try test.run(&reader, n: n, rounds: rounds, seed: seed &+ UInt64(thread) &* 0x1_0000, zipf: zipf)
+      let plan = ReadPlan(n: n, rounds: rounds, seed: seed &+ UInt64(thread) &* 0x1_0000, zipf: zipf)
+      return try reader.measure(test, plan)
     }
   }
 

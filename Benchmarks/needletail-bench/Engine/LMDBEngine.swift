@@ -108,6 +108,8 @@ struct LMDBReader: EngineReader {
     database = engine.database
   }
 
+  mutating func measure(_ test: ReadTest, _ plan: ReadPlan) throws -> Measurement { try test.run(&self, plan) }
+
   @inline(__always)
   func begin() throws { try check(mdb_txn_renew(transaction), "mdb_txn_renew") }
 

@@ -150,6 +150,8 @@ struct RocksDBReader: EngineReader {
     errors.initialize(repeating: nil, count: Self.batch)
   }
 
+  mutating func measure(_ test: ReadTest, _ plan: ReadPlan) throws -> Measurement { try test.run(&self, plan) }
+
   @inline(__always)
   mutating func begin() {
     snapshot = rocksdb_create_snapshot(engine.database)
