@@ -29,6 +29,11 @@ let package = Package(
     .target(
       name: "NeedletailWAL", dependencies: ["CNeedletail", "CUring"], path: "Sources/WAL", swiftSettings: settings),
 
+    // Simulated hardware: for tests only.
+    .target(
+      name: "NeedletailSimulator", dependencies: ["NeedletailBackend"], path: "Sources/Simulator",
+      swiftSettings: settings),
+
     // Thin layers on top.
     .target(
       name: "NeedletailMVCC", dependencies: ["CNeedletail", "NeedletailBackend"], path: "Sources/MVCC",
@@ -57,7 +62,8 @@ let package = Package(
 
     // One folder of tests per module.
     .testTarget(
-      name: "BackendTests", dependencies: ["NeedletailBackend"], path: "Tests/Backend", swiftSettings: settings),
+      name: "BackendTests", dependencies: ["NeedletailBackend", "NeedletailSimulator"], path: "Tests/Backend",
+      swiftSettings: settings),
     .testTarget(name: "WALTests", dependencies: ["NeedletailWAL"], path: "Tests/WAL", swiftSettings: settings),
     .testTarget(name: "MVCCTests", dependencies: ["NeedletailMVCC"], path: "Tests/MVCC", swiftSettings: settings),
     .testTarget(name: "RPCTests", dependencies: ["NeedletailRPC"], path: "Tests/RPC", swiftSettings: settings),
