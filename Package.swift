@@ -34,6 +34,11 @@ let package = Package(
     .target(
       name: "NeedletailWAL", dependencies: ["CNeedletail", "CUring"], path: "Sources/WAL", swiftSettings: settings),
 
+    // Simulated hardware: for tests only.
+    .target(
+      name: "NeedletailSimulator", dependencies: ["NeedletailBackend"], path: "Sources/Simulator",
+      swiftSettings: settings),
+
     // Thin layers on top.
     .target(
       name: "NeedletailMVCC", dependencies: ["CNeedletail", "NeedletailBackend", "NeedletailBytes"],
@@ -74,7 +79,8 @@ let package = Package(
 
     // One folder of tests per module.
     .testTarget(
-      name: "BackendTests", dependencies: ["NeedletailBackend"], path: "Tests/Backend", swiftSettings: settings),
+      name: "BackendTests", dependencies: ["NeedletailBackend", "NeedletailSimulator"], path: "Tests/Backend",
+      swiftSettings: settings),
     .testTarget(name: "WALTests", dependencies: ["NeedletailWAL"], path: "Tests/WAL", swiftSettings: settings),
     .testTarget(
       name: "MVCCTests", dependencies: ["NeedletailMVCC", "NeedletailBackend", "NeedletailBytes"], path: "Tests/MVCC",
