@@ -87,8 +87,11 @@ let package = Package(
       name: "needletailctlTests", dependencies: ["needletailctl", "NeedletailClient", "NeedletailRPC"],
       path: "Tests/needletailctl", swiftSettings: settings),
     .testTarget(
-      name: "ServerTests", dependencies: ["NeedletailServer", "NeedletailClient"], path: "Tests/Server",
-      swiftSettings: settings),
+      name: "ServerTests",
+      dependencies: [
+        "NeedletailServer", "NeedletailClient", "NeedletailBackend", "NeedletailBytes", "NeedletailMVCC",
+        "NeedletailRPC", "NeedletailWAL", .product(name: "Logging", package: "swift-log"),
+      ], path: "Tests/Server", swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]
 )
