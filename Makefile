@@ -4,13 +4,14 @@ SOURCES   = Package.swift Sources Tests Benchmarks
 PRODUCTS  = .build/release
 # Tests run optimised, in a build folder of their own: -enable-testing would replace the product's objects.
 TESTBUILD = --scratch-path .build-test -c release -Xswiftc -enable-testing
+SOAK_CYCLES ?= 200
 DATA     ?= ./default.needletail
 SERVE    ?=
 
-.PHONY: help deps deps-test build serve test test-unit bench lint sanitize
+.PHONY: help deps deps-test build serve test test-unit test-end-to-end bench lint sanitize soak
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## Install what a build of the server needs (Debian packages, only those missing)
 	@bash .ci/dependencies build
@@ -26,11 +27,16 @@ serve: deps ## Build and run the server on ./default.needletail (DATA=dir, SERVE
 	$(SWIFT) build -c release --product needletail
 	$(PRODUCTS)/needletail --data-dir $(DATA) $(SERVE)
 
-test: test-unit ## Everything a change must pass: unit tests, then the real programs end to end
+test: test-unit test-end-to-end ## Everything a change must pass: unit tests, then the real programs end to end
 
 test-unit: deps-test ## The Swift tests alone
 	$(SWIFT) build $(TESTBUILD) --build-tests
 	$(SWIFT) test $(TESTBUILD) --skip-build
+
+test-end-to-end: deps-test build ## The real programs alone: Debian's package index, SIGKILL under load, bad input
+	python3 Tests/EndToEnd/debian.py --programs $(PRODUCTS)
+	python3 Tests/EndToEnd/kill.py --programs $(PRODUCTS) --cycles 5
+	python3 Tests/EndToEnd/badinput.py --programs $(PRODUCTS)
 
 bench: deps-test build ## Engine and server benchmarks beside their peers, small; results in perf/results
 	$(SWIFT) build -c release --product needletail-bench
@@ -42,3 +48,6 @@ lint: ## Check the style of every Swift file
 sanitize: deps-test ## The Swift tests under the address and the thread sanitizer
 	ASAN_OPTIONS=detect_leaks=0 $(SWIFT) test --sanitize=address --scratch-path .build-asan
 	$(SWIFT) test --sanitize=thread --scratch-path .build-tsan
+
+soak: deps-test build ## Long runs: SOAK_CYCLES cycles of SIGKILL under load
+	python3 Tests/EndToEnd/kill.py --programs $(PRODUCTS) --cycles $(SOAK_CYCLES)

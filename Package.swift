@@ -54,7 +54,7 @@ let package = Package(
     // The programs.
     .executableTarget(
       name: "needletail",
-      dependencies: ["NeedletailServer", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      dependencies: ["NeedletailServer", "NeedletailBackend", .product(name: "ArgumentParser", package: "swift-argument-parser")],
       path: "Sources/needletail", swiftSettings: settings),
     .executableTarget(
       name: "needletailctl", dependencies: ["NeedletailClient", "NeedletailRPC"], path: "Sources/needletailctl",

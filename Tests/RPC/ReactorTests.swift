@@ -7,7 +7,7 @@ import Testing
 /// Both transports go through the same tests.
 @Suite(.serialized)
 struct ReactorTests {
-  static let kinds: [ReactorKind] = [.epoll]
+  static let kinds: [ReactorKind] = [.epoll, .ioUring]
 
   @Test("A pipeline of requests is answered in order, whatever its cuts", arguments: kinds)
   func everyByteBoundary(_ kind: ReactorKind) throws {

@@ -3,11 +3,12 @@
 import Foundation
 
 enum EngineName: String, CaseIterable {
-  case lmdb, lmdbWriteMap = "lmdb-writemap", rocksdb
+  case backend, lmdb, lmdbWriteMap = "lmdb-writemap", rocksdb
 
   func makeSlot(n: UInt64, directory: String) -> any EngineSlot {
     let folder = directory + "/" + rawValue
     return switch self {
+    case .backend: Slot<BackendEngine>(n: n, folder: folder)
     case .lmdb: Slot<LMDBEngine>(n: n, folder: folder)
     case .lmdbWriteMap: Slot<LMDBWriteMapEngine>(n: n, folder: folder)
     case .rocksdb: Slot<RocksDBEngine>(n: n, folder: folder)

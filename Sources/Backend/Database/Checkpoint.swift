@@ -173,13 +173,17 @@ extension Database {
     if let work { try finish(work) }
   }
 
-  static func recover(_ store: any PageStore, path: String) throws(DatabaseError) -> Recovered {
+  static func recover(
+    _ store: any PageStore, path: String, readOnly: Bool
+  ) throws(DatabaseError) -> Recovered {
     let (meta, slot, pageSize) = try chooseMeta(store, path: path)
     let geometry = try PageGeometry(pageSize: pageSize)
     // After a process death the page cache may show a meta page that the disk does not have yet: write it again,
     // the same bytes, and sync before any page that an older checkpoint needs can be reused.
-    try writeMeta(meta, slot: slot, store: store, pageSize: pageSize)
-    try store.sync()
+    if !readOnly {
+      try writeMeta(meta, slot: slot, store: store, pageSize: pageSize)
+      try store.sync()
+    }
     var free = FreeSpace(geometry: geometry, pages: Int(meta.pages))
     try loadBitmap(&free, area: slot, store: store)
     free.extend(to: Int(min(store.size >> geometry.shift, UInt64(dirtyBit))))

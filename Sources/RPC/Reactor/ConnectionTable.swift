@@ -13,7 +13,7 @@ package struct ConnectionTable {
   let index: Int
 
   /// Slots [0, used) have been occupied at least once; `live` is a flag per slot.
-  private let records: UnsafeMutablePointer<Connection>
+  private let records: UnsafeMutablePointer<ConnectionRecord>
   private let generations: UnsafeMutablePointer<UInt32>
   private let live: UnsafeMutablePointer<Bool>
   private let freeSlots: UnsafeMutablePointer<UInt32>
@@ -40,6 +40,9 @@ package struct ConnectionTable {
 
   private var pendingNotice: ReactorNotice?
   private var noticeAllowed_ms: UInt64 = 0
+
+  /// Generations leave the top bits of a word with slot and generation free for the transports' tags.
+  static var generationMask: UInt32 { 0x0fff_ffff }
 
   /// Room to accept connections that are only told that there are too many.
   static var refusalRoom: Int { 64 }
@@ -80,11 +83,11 @@ package struct ConnectionTable {
       slot = used
       used += 1
     }
-    generations[slot] = (generations[slot] &+ 1) & 0x3fff_ffff
+    generations[slot] = (generations[slot] &+ 1) & ConnectionTable.generationMask
     live[slot] = true
     let connection = records + slot
     connection.initialize(
-      to: Connection(
+      to: ConnectionRecord(
         descriptor: descriptor, slot: UInt32(slot), generation: generations[slot], limits: limits))
     connection.pointee.deadline_ms = now_ms + limits.greeting_ms
     if count >= limits.connections {
@@ -135,6 +138,14 @@ package struct ConnectionTable {
   }
 
   // MARK: - Lists
+
+  /// A connection wants its input when nothing holds its requests back, and while what it sends is thrown away.
+  @inline(__always)
+  func wantsInput(_ connection: ConnectionPointer) -> Bool {
+    let flags = connection.pointee.flags
+    return flags.isDisjoint(with: [.paused, .peerFinished, .finishing, .resumed])
+      || (flags.contains(.lingering) && !flags.contains(.peerFinished))
+  }
 
   /// Has the transport look after the connection at the end of the batch.
   @inline(__always)
@@ -351,6 +362,10 @@ package struct ConnectionTable {
       records[slot].finish()
       touch(records + slot)
     }
+  }
+
+  func forEach(_ body: (ConnectionPointer) -> Void) {
+    for slot in 0..<used where live[slot] { body(records + slot) }
   }
 
   /// After a stop: true when no connection is left, or when time is over.

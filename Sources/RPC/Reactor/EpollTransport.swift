@@ -234,12 +234,8 @@ package struct EpollTransport: Transport {
   }
 
   private mutating func updateInterest(_ connection: ConnectionPointer) {
-    let flags = connection.pointee.flags
     var wanted: UInt32 = connection.pointee.backlog > 0 ? EPOLLOUT.rawValue : 0
-    let reads =
-      flags.isDisjoint(with: [.paused, .peerFinished, .finishing, .resumed])
-      || (flags.contains(.lingering) && !flags.contains(.peerFinished))
-    if reads { wanted |= EPOLLIN.rawValue }
+    if table.wantsInput(connection) { wanted |= EPOLLIN.rawValue }
     if _fastPath(wanted == connection.pointee.interest) { return }
     connection.pointee.interest = wanted
     if nt_epoll_modify(epoll, connection.pointee.descriptor, wanted, tag(connection)) < 0 { table.kill(connection) }

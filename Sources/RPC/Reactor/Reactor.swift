@@ -3,6 +3,8 @@
 // It is inlinable so that it specialises where the handler is defined; the transport's calls stay calls, a few per
 // receive and none per request.
 
+import Glibc
+
 package enum Reactor {
   /// Runs until a stop message. Returns the handler as it was left.
   @inlinable
@@ -59,15 +61,55 @@ package enum ReactorKind: String, Sendable, CaseIterable {
 
 extension Reactor {
   /// Runs a whole reactor on the calling thread until it is stopped: makes the transport, tells which it became through
-  /// `started`, loops, and frees everything. `listeners` are the reactor's own from here on, whatever happens.
+  /// `started` ("io_uring", "epoll", or "epoll (io_uring refused: …)"), loops, and frees everything. `listeners` are the
+  /// reactor's own from here on, whatever happens.
   @inlinable
   package static func run<H: Handler>(
     _ kind: ReactorKind, group: ReactorGroup, index: Int, listeners: [Int32], limits: ReactorLimits,
     handler: inout H, started: (String) -> Void
   ) throws(ReactorError) {
-    var epoll = try EpollTransport(group: group, index: index, listeners: listeners, limits: limits)
-    started("epoll")
+    var refusal = ""
+    if kind != .epoll {
+      switch openRing(kind, group: group, index: index, listeners: listeners, limits: limits) {
+      case .success(var ring):
+        started("io_uring")
+        return try serve(&ring, &handler)
+      case .failure(let error):
+        guard kind == .auto else { throw close(listeners, error) }
+        refusal = " (io_uring refused: \(error))"
+      }
+    }
+    var epoll = try openEpoll(group: group, index: index, listeners: listeners, limits: limits)
+    started("epoll" + refusal)
     try serve(&epoll, &handler)
+  }
+
+  @usableFromInline
+  static func openRing(
+    _ kind: ReactorKind, group: ReactorGroup, index: Int, listeners: [Int32], limits: ReactorLimits
+  ) -> Result<RingTransport, ReactorError> {
+    do throws(ReactorError) {
+      return .success(try RingTransport(group: group, index: index, listeners: listeners, limits: limits))
+    } catch {
+      return .failure(error)
+    }
+  }
+
+  @usableFromInline
+  static func openEpoll(
+    group: ReactorGroup, index: Int, listeners: [Int32], limits: ReactorLimits
+  ) throws(ReactorError) -> EpollTransport {
+    do throws(ReactorError) {
+      return try EpollTransport(group: group, index: index, listeners: listeners, limits: limits)
+    } catch {
+      throw close(listeners, error)
+    }
+  }
+
+  @usableFromInline
+  static func close(_ listeners: [Int32], _ error: ReactorError) -> ReactorError {
+    for listener in listeners { Glibc.close(listener) }
+    return error
   }
 
   @inlinable

@@ -12,17 +12,21 @@ package struct ReplyAddress: Sendable {
   package var generation: UInt32
   /// The request on that connection.
   package var stream: UInt32
+  /// Bytes of the request message, for the logs.
+  package var requestBytes: UInt32
   /// When the request was decoded (monotonic nanoseconds).
   package var startedAt_ns: UInt64
 
   package init(
-    reactor: UInt16, method: UInt16, slot: UInt32, generation: UInt32, stream: UInt32, startedAt_ns: UInt64
+    reactor: UInt16, method: UInt16, slot: UInt32, generation: UInt32, stream: UInt32, requestBytes: UInt32 = 0,
+    startedAt_ns: UInt64
   ) {
     self.reactor = reactor
     self.method = method
     self.slot = slot
     self.generation = generation
     self.stream = stream
+    self.requestBytes = requestBytes
     self.startedAt_ns = startedAt_ns
   }
 }
