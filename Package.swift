@@ -97,8 +97,11 @@ let package = Package(
       name: "FakeServer", dependencies: ["NeedletailClient", "NeedletailRPC"], path: "Tests/FakeServer",
       swiftSettings: settings),
     .testTarget(
-      name: "ServerTests", dependencies: ["NeedletailServer", "NeedletailClient"], path: "Tests/Server",
-      swiftSettings: settings),
+      name: "ServerTests",
+      dependencies: [
+        "NeedletailServer", "NeedletailClient", "NeedletailBackend", "NeedletailBytes", "NeedletailMVCC",
+        "NeedletailRPC", "NeedletailWAL", .product(name: "Logging", package: "swift-log"),
+      ], path: "Tests/Server", swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]
 )
