@@ -119,18 +119,12 @@ package final class ApplyThread: @unchecked Sendable {
   }
 
   private func finish(_ part: inout ProposalList) {
-    var last: UInt64 = 0
-    let count = part.count
-    let bytes = part.byteCount
     // Published: from here on a read sees it, so its answer may go out.
+    status.applied.store(part.lastIndex, ordering: .releasing)
+    status.proposalsPending.wrappingSubtract(part.count, ordering: .relaxed)
+    status.proposalBytesPending.wrappingSubtract(part.byteCount, ordering: .relaxed)
     applier.answer(through: sink)
-    while let entry = part.removeFirst() {
-      last = entry.pointee.index
-      free(entry)
-    }
-    status.applied.store(last, ordering: .releasing)
-    status.proposalsPending.wrappingSubtract(count, ordering: .relaxed)
-    status.proposalBytesPending.wrappingSubtract(bytes, ordering: .relaxed)
+    part.freeAll()
     checkpoints.applied(bytes: applier.takeAppliedBytes())
   }
 }

@@ -9,6 +9,8 @@ package struct CheckpointOptions: Sendable {
   package var bytes = 64 << 20
   /// or when so much time has passed and anything was applied.
   package var interval_ms = 30_000
+  /// Whether one begins right after a start that replayed entries, so that they are not replayed again.
+  package var afterReplay = true
 
   package init() {}
 }

@@ -10,7 +10,8 @@ package struct NodeOptions: Sendable {
   package var dataDirectory: String
   package var database = DatabaseOptions()
   package var log = WALOptions()
-  package var logDevice: (any LogDevice)?
+  /// Another disk beneath the log, in tests.
+  package var makeLogDevice: LogDeviceMaker?
   package var checkpoint = CheckpointOptions()
   package var singleNode = SingleNodeOptions()
   /// Bound of one request in bytes; etcd's default.
@@ -35,6 +36,7 @@ package final class Node: @unchecked Sendable {
   private let singleNode: SingleNode
   private let apply: ApplyThread
   private let checkpoints: CheckpointTrigger
+  private let checkpointsAfterReplay: Bool
   private let checkpointThread: CheckpointThread
 
   /// Takes the directory's lock, opens the tree, and brings it up to the end of the log: when this returns, reads see
@@ -45,21 +47,17 @@ package final class Node: @unchecked Sendable {
   ) throws(ServerError) {
     directory = try DataDirectory(options.dataDirectory)
     do { database = try Database.open(directory.databasePath, options.database) } catch { throw .database(error) }
-    do { store = try Store.open(database, identity: directory.identity, answerLimit: options.answerLimit) } catch {
-      throw .store(error)
+    let recovered: Recovered
+    do throws(ServerError) {
+      recovered = try Node.recover(directory, database, options)
+    } catch {
+      // The file's lock must not outlive the failure.
+      database.close()
+      throw error
     }
-
-    let start = try Node.applied(database)
-    let applier = Applier(store)
-    var replayer = Replayer(applier)
-    var logOptions = options.log
-    logOptions.storeID = StoreID(high: directory.identity.clusterID, low: directory.identity.memberID)
-    let opener = LogOpener(directory: directory.logPath, options: logOptions, device: options.logDevice)
-    let opened = try opener.open(appliedIndex: start.index, appliedTerm: start.term) {
-      (entry) throws(ServerError) in try replayer.take(entry)
-    }
-    try replayer.flush()
-    replayedEntries = replayer.count
+    let (start, applier, opened) = (recovered.start, recovered.applier, recovered.opened)
+    store = recovered.store
+    replayedEntries = recovered.replayed
     if let torn = opened.report.torn {
       logger.warning(
         "the write-ahead log had a torn tail, never acknowledged: cut, and kept aside",
@@ -68,17 +66,25 @@ package final class Node: @unchecked Sendable {
 
     status = NodeStatus(term: max(1, start.term), applied: opened.lastIndex)
     status.checkpointed.store(database.durableWords[StoreWord.appliedIndex], ordering: .relaxed)
-    latch = Latch(logger, onFailure: onFailure)
+    let status = status
+    latch = Latch(logger) { reason in
+      // Nothing more is taken: it could not be answered.
+      status.isStopping.store(true, ordering: .releasing)
+      onFailure(reason)
+    }
     checkpoints = CheckpointTrigger(options.checkpoint)
+    checkpointsAfterReplay = options.checkpoint.afterReplay
     apply = ApplyThread(
       applier, status: status, sink: sink, latch: latch, checkpoints: checkpoints, logger: logger)
     singleNode = try SingleNode(
-      opened.log, lastIndex: opened.lastIndex, reopen: opener, options: options.singleNode, status: status,
+      opened.log, lastIndex: opened.lastIndex, options: options.singleNode, status: status,
       apply: apply, sink: sink, latch: latch, logger: logger)
     let node = singleNode
     checkpointThread = CheckpointThread(
       database, trigger: checkpoints, status: status, latch: latch, logger: logger) { node.recycleSoon() }
-    server = KVServer(store, status: status, consensus: singleNode, requestLimit: options.requestLimit)
+    // An entry must fit a segment.
+    let requestLimit = min(options.requestLimit, opened.log.maximumPayload)
+    server = KVServer(store, status: status, consensus: singleNode, requestLimit: requestLimit)
     logger.info(
       "recovered",
       metadata: [
@@ -92,8 +98,7 @@ package final class Node: @unchecked Sendable {
     try checkpointThread.start()
     try apply.start()
     try singleNode.start()
-    // A long replay is worth keeping.
-    if replayedEntries > 0 { checkpoints.ask() }
+    if replayedEntries > 0, checkpointsAfterReplay { checkpoints.ask() }
   }
 
   /// Call when no reactor proposes or reads any more. What was proposed is made durable, applied and answered; then the
@@ -109,6 +114,39 @@ package final class Node: @unchecked Sendable {
 
   /// One checkpoint soon.
   package func askForCheckpoint() { checkpoints.ask() }
+
+  private struct Recovered {
+    var store: Store
+    var applier: Applier
+    var opened: LogOpener.Opened
+    /// Where the tree stood, and how many entries came on top.
+    var start: (index: UInt64, term: UInt64)
+    var replayed: UInt64
+  }
+
+  /// Opens store and log, and replays what the tree lacks.
+  private static func recover(
+    _ directory: DataDirectory, _ database: Database, _ options: NodeOptions
+  ) throws(ServerError) -> Recovered {
+    let store: Store
+    do { store = try Store.open(database, identity: directory.identity, answerLimit: options.answerLimit) } catch {
+      throw .store(error)
+    }
+    let start = try applied(database)
+    let applier = Applier(store)
+    var replayer = Replayer(applier)
+    var logOptions = options.log
+    logOptions.storeID = StoreID(high: directory.identity.clusterID, low: directory.identity.memberID)
+    let opener = LogOpener(directory: directory.logPath, options: logOptions, makeDevice: options.makeLogDevice)
+    let opened = try opener.open(appliedIndex: start.index, appliedTerm: start.term) {
+      (entry) throws(ServerError) in try replayer.take(entry)
+    }
+    do throws(ServerError) { try replayer.flush() } catch {
+      opened.log.close()
+      throw error
+    }
+    return Recovered(store: store, applier: applier, opened: opened, start: start, replayed: replayer.count)
+  }
 
   /// The last entry that the tree holds.
   private static func applied(_ database: Database) throws(ServerError) -> (index: UInt64, term: UInt64) {

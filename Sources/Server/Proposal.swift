@@ -61,6 +61,9 @@ package struct ProposalList {
 
   package var isEmpty: Bool { first == nil }
 
+  /// Index of the last entry; 0 where there is none.
+  package var lastIndex: UInt64 { last?.pointee.index ?? 0 }
+
   package mutating func append(_ proposal: UnsafeMutablePointer<Proposal>) {
     proposal.pointee.next = nil
     if let last { last.pointee.next = proposal } else { first = proposal }

@@ -2,12 +2,14 @@
 import NeedletailMVCC
 import NeedletailWAL
 
-/// How the log of one data directory is opened; the log thread needs it again after a full disk.
+package typealias LogDeviceMaker = @Sendable () throws(WALError) -> any LogDevice
+
+/// How the log of one data directory is opened.
 package struct LogOpener: Sendable {
   package var directory: String
   package var options: WALOptions
   /// Another disk beneath the log, in tests.
-  package var device: (any LogDevice)?
+  package var makeDevice: LogDeviceMaker?
 
   package struct Opened {
     package var log: WAL
@@ -16,10 +18,10 @@ package struct LogOpener: Sendable {
     package var report: RecoveryReport
   }
 
-  package init(directory: String, options: WALOptions, device: (any LogDevice)? = nil) {
+  package init(directory: String, options: WALOptions, makeDevice: LogDeviceMaker? = nil) {
     self.directory = directory
     self.options = options
-    self.device = device
+    self.makeDevice = makeDevice
   }
 
   /// Opens the log and gives `take` every entry beyond `appliedIndex`, in order and without a gap. `take` owns them.
@@ -59,7 +61,7 @@ package struct LogOpener: Sendable {
   }
 
   private func openLog(_ replay: (RecoveredRecord) throws -> Void) throws(WALError) -> WAL {
-    if let device { return try WAL.open(device: device, options: options, replay: replay) }
+    if let makeDevice { return try WAL.open(device: try makeDevice(), options: options, replay: replay) }
     return try WAL.open(directory: directory, options: options, replay: replay)
   }
 

@@ -29,33 +29,33 @@ package final class SingleNode: Consensus, @unchecked Sendable {
   private let sink: any ReplySink
   private let latch: Latch
   private let logger: Logger
-  private let reopen: LogOpener
-  private var log: WAL?
+  private let log: WAL
+  /// The last entry appended to the log, and the last whose write was surely begun.
   private var lastIndex: UInt64
-  /// Highest entry handed to apply.
-  private var handedIndex: UInt64
+  private var submittedIndex: UInt64
   private var recycledIndex: UInt64 = 0
-  /// In the log, not yet durable; in index order.
+  /// Appended, not yet durable; in index order.
   private var pending = ProposalList()
   private var thread: Thread?
 
   /// `log` is open, and everything in it up to `lastIndex` is applied.
   package init(
-    _ log: WAL, lastIndex: UInt64, reopen: LogOpener, options: SingleNodeOptions, status: NodeStatus,
-    apply: ApplyThread, sink: any ReplySink, latch: Latch, logger: Logger
+    _ log: WAL, lastIndex: UInt64, options: SingleNodeOptions, status: NodeStatus, apply: ApplyThread,
+    sink: any ReplySink, latch: Latch, logger: Logger
   ) throws(ServerError) {
     self.log = log
     self.lastIndex = lastIndex
-    self.reopen = reopen
+    submittedIndex = lastIndex
     self.options = options
     self.status = status
     self.apply = apply
     self.sink = sink
     self.latch = latch
     self.logger = logger
-    handedIndex = lastIndex
     queue = try ProposalQueue()
   }
+
+  deinit { pending.freeAll() }
 
   package func propose(
     _ tag: CommandTag, _ request: UnsafeRawBufferPointer, reply: ReplyAddress
@@ -100,141 +100,127 @@ package final class SingleNode: Consensus, @unchecked Sendable {
 
 // The log thread.
 extension SingleNode {
+  private var isFull: Bool { status.isLogFull.load(ordering: .relaxed) }
+
   private func run() {
     while true {
       wait()
       let isStopping = status.isStopping.load(ordering: .acquiring)
-      do {
-        try turn()
-      } catch .noSpace(let operation, let file) {
-        becomeFull("\(operation) of \(file)")
-        guard waitForSpace() else { return }
-      } catch {
-        return latch.fail("\(error)")
-      }
-      if isStopping, queue.isEmpty, pending.isEmpty {
-        log?.close()
-        log = nil
-        return
-      }
+      do { try turn() } catch { return latch.fail("\(error)") }
+      if isStopping, queue.isEmpty, pending.isEmpty || isFull { break }
     }
+    // Where the disk is full, what is pending may or may not be found in the log by the next start.
+    refuse(&pending, .timedOut)
+    log.close()
   }
 
-  /// Until a proposal or a completion comes; both are eventfds. Returns at once while the server stops.
+  /// Until a proposal or a completion comes (both are eventfds), or a full disk is due for another try. Returns at once
+  /// while the server stops with nothing in flight.
   private func wait() {
-    if status.isStopping.load(ordering: .relaxed), pending.isEmpty { return }
-    var descriptors = [
+    if status.isStopping.load(ordering: .relaxed), pending.isEmpty || isFull { return }
+    var descriptors = (
       pollfd(fd: queue.eventDescriptor, events: Int16(POLLIN), revents: 0),
-      pollfd(fd: pending.isEmpty ? -1 : log?.completionDescriptor ?? -1, events: Int16(POLLIN), revents: 0),
-    ]
-    _ = poll(&descriptors, 2, -1)
+      pollfd(fd: log.completionDescriptor, events: Int16(POLLIN), revents: 0)
+    )
+    let limit_ms = isFull ? Int32(clamping: options.fullRetry_ms) : -1
+    withUnsafeMutablePointer(to: &descriptors) { both in
+      both.withMemoryRebound(to: pollfd.self, capacity: 2) { _ = poll($0, 2, limit_ms) }
+    }
   }
 
   private func turn() throws(WALError) {
-    guard let log else { throw .closed }
-    var fresh = queue.takeAll()
-    let hasFresh = !fresh.isEmpty
-    while let proposal = fresh.removeFirst() {
-      lastIndex += 1
-      proposal.pointee.index = lastIndex
+    try append(queue.takeAll())
+    try submit()
+    if !pending.isEmpty { hand(durable: try log.reap(wait: false).index) }
+    try recycle()
+  }
+
+  /// Adds the proposals to the open group. Where the log has no room, those that it did not take are refused: they were
+  /// surely not written.
+  private func append(_ proposals: ProposalList) throws(WALError) {
+    var rest = proposals
+    while !isFull, let proposal = rest.first {
+      proposal.pointee.index = lastIndex + 1
       proposal.pointee.term = status.term.load(ordering: .relaxed)
-      // Listed before it is appended: whatever happens then, it is answered.
-      pending.append(proposal)
       do {
-        try log.append(index: lastIndex, term: proposal.pointee.term, payload: proposal.bytes)
+        try log.append(index: lastIndex + 1, term: proposal.pointee.term, payload: proposal.bytes)
+      } catch .noSpace(let operation, let file) {
+        try becomeFull("\(operation) of \(file)")
+        break
       } catch {
-        pending.append(fresh)
+        // The process ends; whoever waits learns nothing, which is the truth.
+        rest.freeAll()
         throw error
       }
+      guard let taken = rest.removeFirst() else { break }
+      lastIndex += 1
+      pending.append(taken)
     }
-    if hasFresh { _ = try log.submit() }
-    if !pending.isEmpty { hand(durable: try log.reap(wait: false).index) }
-    try recycle(log)
+    refuse(&rest, .noSpace)
+  }
+
+  private func submit() throws(WALError) {
+    do { try log.submit() } catch .noSpace(let operation, let file) {
+      return try becomeFull("\(operation) of \(file)")
+    }
+    submittedIndex = lastIndex
+    guard isFull else { return }
+    status.isLogFull.store(false, ordering: .releasing)
+    logger.notice("the write-ahead log has room again: writes are taken")
+  }
+
+  /// A full disk, met while a segment was to be made: the open group stays as it is and is tried again, new proposals are
+  /// refused, reads go on. Those in the group are told that their outcome is unknown: they become durable once there is
+  /// room. A full disk met by a write is no such case; it is latched in the log, and ends the server.
+  private func becomeFull(_ what: String) throws(WALError) {
+    try log.check()
+    guard !isFull else { return }
+    status.isLogFull.store(true, ordering: .releasing)
+    logger.error(
+      "no space left for the write-ahead log: writes are refused until there is room", metadata: ["at": "\(what)"])
+    var proposal = pending.first
+    while let current = proposal {
+      if current.pointee.index > submittedIndex, let address = current.pointee.reply {
+        answer(address, .timedOut)
+        current.pointee.reply = nil
+      }
+      proposal = current.pointee.next
+    }
   }
 
   /// Hands on the part of `pending` that is durable now.
   private func hand(durable index: UInt64) {
     var ready = ProposalList()
+    var last: UInt64 = 0
     while let first = pending.first, first.pointee.index <= index, let taken = pending.removeFirst() {
-      handedIndex = taken.pointee.index
+      last = taken.pointee.index
       ready.append(taken)
     }
     guard !ready.isEmpty else { return }
-    status.committed.store(handedIndex, ordering: .releasing)
+    status.committed.store(last, ordering: .releasing)
     apply.hand(ready)
   }
 
-  private func recycle(_ log: WAL) throws(WALError) {
+  private func recycle() throws(WALError) {
     let checkpointed = status.checkpointed.load(ordering: .acquiring)
     guard checkpointed > recycledIndex else { return }
     try log.recycle(through: checkpointed)
     recycledIndex = checkpointed
   }
-}
 
-// A full disk: writes are refused, reads go on, and the log is opened anew once there is room.
-extension SingleNode {
-  /// Nobody knows how much of what was being written reached the disk: those clients are told that the outcome is
-  /// unknown. Reopening the log will tell, and what is found durable is applied then.
-  private func becomeFull(_ what: String) {
-    status.isLogFull.store(true, ordering: .releasing)
-    logger.error("no space left for the write-ahead log: writes are refused until there is room", metadata: ["at": "\(what)"])
-    log?.close()
-    log = nil
-    refuse(&pending, .timedOut)
-  }
-
-  /// True once the log is open again; false when the server stops first, or the log fails for another reason.
-  private func waitForSpace() -> Bool {
-    while true {
-      // Queued before they could see that the log is full: surely not written.
-      var late = queue.takeAll()
-      refuse(&late, .noSpace)
-      var descriptor = pollfd(fd: queue.eventDescriptor, events: Int16(POLLIN), revents: 0)
-      _ = poll(&descriptor, 1, Int32(clamping: options.fullRetry_ms))
-      if status.isStopping.load(ordering: .acquiring) { return false }
-      do {
-        try reopenLog()
-        status.isLogFull.store(false, ordering: .releasing)
-        logger.notice("the write-ahead log has room again: writes are taken")
-        return true
-      } catch .log(.noSpace) {
-        continue
-      } catch {
-        latch.fail("\(error)")
-        return false
-      }
-    }
-  }
-
-  private func reopenLog() throws(ServerError) {
-    var found = ProposalList()
-    do {
-      let opened = try reopen.open(appliedIndex: handedIndex, appliedTerm: nil) { found.append($0) }
-      log = opened.log
-      lastIndex = opened.lastIndex
-    } catch {
-      found.freeAll()
-      throw error
-    }
-    guard !found.isEmpty else { return }
-    status.proposalsPending.wrappingAdd(found.count, ordering: .relaxed)
-    status.proposalBytesPending.wrappingAdd(found.byteCount, ordering: .relaxed)
-    handedIndex = lastIndex
-    status.committed.store(handedIndex, ordering: .releasing)
-    apply.hand(found)
-  }
-
+  /// Answers everybody in the list with an error and frees it.
   private func refuse(_ list: inout ProposalList, _ error: StatusError) {
     status.proposalsPending.wrappingSubtract(list.count, ordering: .relaxed)
     status.proposalBytesPending.wrappingSubtract(list.byteCount, ordering: .relaxed)
-    var text = error.message
     while let proposal = list.removeFirst() {
-      status.proposalsFailed.wrappingAdd(1, ordering: .relaxed)
-      if let address = proposal.pointee.reply {
-        text.withUTF8 { sink.reply(to: address, status: error.code.rawValue, body: UnsafeRawBufferPointer($0)) }
-      }
+      if let address = proposal.pointee.reply { answer(address, error) }
       free(proposal)
     }
+  }
+
+  private func answer(_ address: ReplyAddress, _ error: StatusError) {
+    status.proposalsFailed.wrappingAdd(1, ordering: .relaxed)
+    var text = error.message
+    text.withUTF8 { sink.reply(to: address, status: error.code.rawValue, body: UnsafeRawBufferPointer($0)) }
   }
 }

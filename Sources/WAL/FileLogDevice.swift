@@ -155,6 +155,10 @@ package final class FileLogDevice: LogDevice, @unchecked Sendable {
     try check("reserve", file.name, nt_reserve(file.descriptor, Int64(clamping: size)))
   }
 
+  package func truncate(_ file: LogFile, to size: UInt64) throws(WALError) {
+    if ftruncate(file.descriptor, off_t(clamping: size)) != 0 { throw .failed("truncate", path(file.name), errno) }
+  }
+
   package func read(
     _ file: LogFile, into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64
   ) throws(WALError) -> Int {

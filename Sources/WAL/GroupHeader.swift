@@ -47,7 +47,8 @@ struct GroupHeader {
       position: place, length: Int(p.u32(24)), records: Int(p.u32(28)),
       durable: LogPosition(generation: scan.comparesGenerations ? p.u64(32) : place.generation, offset: p.u64(40)),
       last: LogMark(index: p.u64(48), term: p.u64(56)), chain: p.u32(64))
-    guard header.length >= size, UInt64(header.length) <= segmentSize, place.offset <= segmentSize - UInt64(header.length),
+    guard header.length >= size, UInt64(header.length) <= segmentSize,
+      place.offset <= segmentSize - UInt64(header.length),
       header.records <= (header.length - size) / RecordHeader.size
     else { return nil }
     return header

@@ -88,7 +88,9 @@ final class RingGroupWriter: GroupWriter {
     }
     useFile(file)
     var buffer: Int32 = -1
-    if slot < registered.count, let own = registered[slot].baseAddress, own == base, bytes.count <= registered[slot].count {
+    if slot < registered.count, let own = registered[slot].baseAddress, own == base,
+      bytes.count <= registered[slot].count
+    {
       buffer = Int32(slot)
     }
     let code = nt_wal_ring_write(

@@ -24,6 +24,8 @@ package protocol LogDevice: AnyObject, Sendable {
   func size(_ file: LogFile) throws(WALError) -> UInt64
   /// Allocates the blocks up to `size` and makes the file that long.
   func reserve(_ file: LogFile, _ size: UInt64) throws(WALError)
+  /// Shortens the file; need not be durable.
+  func truncate(_ file: LogFile, to size: UInt64) throws(WALError)
   /// Fills `buffer` from `offset`; fewer bytes only at the end of the file.
   func read(_ file: LogFile, into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(WALError) -> Int
   /// Writes all of `bytes`, durable after the next `sync`.

@@ -59,6 +59,8 @@ package struct RecoveryReport: Sendable {
   package var segments: Int
   package var records: UInt64
   package var torn: TornTail?
+  /// Segments that a repair put aside, under their new names.
+  package var lost: [String]
 }
 
 /// A tail that a crash left half written: never acknowledged, copied aside and cut.

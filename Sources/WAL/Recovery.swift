@@ -9,6 +9,8 @@ struct Recovery {
   var state = LogState()
   private(set) var sealed: [SealedSegment] = []
   private var records: UInt64 = 0
+  /// Names of segments that a repair put aside.
+  private var lost: [String] = []
 
   init(_ device: any LogDevice, _ options: WALOptions) {
     self.device = device
@@ -32,6 +34,7 @@ struct Recovery {
     if options.mutant != .trustWithoutSync { try device.syncDirectory() }
     let names = try device.list().sorted()
     let (spares, nextSpare) = try collectSpares(names)
+    try removeOldCopies(names)
     let generations = names.compactMap(segmentGeneration).sorted()
     let headers = try readHeaders(generations)
     guard let store = headers.first?.store, let first = headers.first else {
@@ -41,14 +44,14 @@ struct Recovery {
     var place = LogPosition(generation: 0, offset: 0)
     var chain: UInt32 = 0
     var torn: TornTail?
-    for (i, header) in headers.enumerated() {
-      let successor = i + 1 < headers.count ? headers[i + 1] : nil
-      (place.offset, chain, torn) = try readSegment(header, successor, isFirst: i == 0, replay)
+    for (i, header) in headers.enumerated() where lost.isEmpty {
+      (place.offset, chain, torn) = try readSegment(header, headers[(i + 1)...], isFirst: i == 0, replay)
       place.generation = header.generation
     }
     let report = RecoveryReport(
       storeID: store, created: false, hardState: state.hardState, snapshot: state.snapshot, metadata: state.metadata,
-      floor: first.floor, last: state.terms.last, segments: headers.count, records: records, torn: torn)
+      floor: first.floor, last: state.terms.last, segments: headers.count, records: records, torn: torn,
+      lost: lost)
     return Outcome(
       store: store, predecessor: place, chain: chain, spares: spares, nextSpare: nextSpare, report: report)
   }
@@ -59,7 +62,7 @@ struct Recovery {
     if let given = options.storeID { store = given } else { store = try StoreID.random() }
     let report = RecoveryReport(
       storeID: store, created: true, hardState: nil, snapshot: nil, metadata: [], floor: LogMark(), last: LogMark(),
-      segments: 0, records: 0, torn: nil)
+      segments: 0, records: 0, torn: nil, lost: [])
     return Outcome(
       store: store, predecessor: LogPosition(generation: 0, offset: 0), chain: 0, spares: spares,
       nextSpare: nextSpare, report: report)
@@ -91,6 +94,11 @@ struct Recovery {
     return (spares, next)
   }
 
+  /// Copies of torn tails are for a look soon after the crash: the newest few stay.
+  private func removeOldCopies(_ names: [String]) throws(WALError) {
+    for name in names.filter({ $0.hasPrefix("torn-") }).dropLast(8) { try device.remove(name) }
+  }
+
   /// Reads every segment's header first: a segment's true end stands in its successor.
   private func readHeaders(_ generations: [UInt64]) throws(WALError) -> [SegmentHeader] {
     var headers: [SegmentHeader] = []
@@ -109,14 +117,15 @@ struct Recovery {
   }
 
   private mutating func readSegment(
-    _ header: SegmentHeader, _ successor: SegmentHeader?, isFirst: Bool,
+    _ header: SegmentHeader, _ successors: ArraySlice<SegmentHeader>, isFirst: Bool,
     _ replay: (RecoveredRecord) throws(WALError) -> Void
   ) throws(WALError) -> (end: UInt64, chain: UInt32, torn: TornTail?) {
     let name = segmentName(header.generation)
     var reader = try SegmentReader(device, name: name, generation: header.generation, mutant: options.mutant)
     var segment = SealedSegment(
       generation: header.generation, maximumIndex: 0,
-      isReusable: header.filled && header.segmentSize == UInt64(options.segmentSize))
+      isReusable: header.filled && reader.isWhole && header.segmentSize == UInt64(options.segmentSize))
+    let successor = successors.first
     var chain: UInt32 = 0
     let (end, bad) = try reader.scan(from: 0, limit: successor?.predecessor.offset, chain: &chain) {
       record, payload, place throws(WALError) in
@@ -126,53 +135,75 @@ struct Recovery {
       if record.kind == .entry { segment.maximumIndex = max(segment.maximumIndex, record.index) }
     }
     sealed.append(segment)
-    if let successor {
-      if let bad { throw corruption(name, bad, try lastKnown(successor)) }
-      guard end == successor.predecessor.offset, chain == successor.predecessorChain else {
-        let bad = SegmentReader.Bad(
-          group: end, offset: end, end: end, mark: nil, reason: "the next segment does not follow this one",
-          isTorn: true)
-        throw corruption(name, bad, try lastKnown(successor))
-      }
-      return (end, chain, nil)
+    var problem = bad
+    if let successor, bad == nil, end != successor.predecessor.offset || chain != successor.predecessorChain {
+      problem = SegmentReader.Bad(
+        group: end, offset: end, end: end, mark: nil, reason: "the next segment does not follow this one", isTorn: true)
+    } else if successor == nil, bad == nil || bad?.isTorn == false, !reader.isWhole {
+      problem = SegmentReader.Bad(
+        group: end, offset: end, end: end, mark: nil, reason: "the file is shorter than it was made", isTorn: true)
     }
-    guard let bad else { return (end, chain, nil) }
-    return (end, chain, try judgeTail(&reader, name, bad, end))
+    guard let problem else { return (end, chain, nil) }
+    return (end, chain, try judge(&reader, name, problem, end, successors))
   }
 
-  /// Torn tail, corruption, or just the end of the log.
-  private func judgeTail(
-    _ reader: inout SegmentReader, _ name: String, _ bad: SegmentReader.Bad, _ end: UInt64
+  /// Corruption, a torn tail, or just the end of the log.
+  private mutating func judge(
+    _ reader: inout SegmentReader, _ name: String, _ bad: SegmentReader.Bad, _ end: UInt64,
+    _ successors: ArraySlice<SegmentHeader>
   ) throws(WALError) -> TornTail? {
     let evidence = try reader.evidence(after: bad)
-    let isCorrupt =
+    var isCorrupt =
       switch options.mutant {
       case .naiveCorruptionRule: evidence.found
       case .noCorruptionRule: false
       default: evidence.durable > bad.group
       }
-    if isCorrupt || bad.offset < UInt64(blockSize) { throw corruption(name, bad, evidence.last) }
-    guard bad.isTorn || evidence.found else { return nil }
-    let length = max(bad.end, evidence.end) - bad.group
+    if !successors.isEmpty || bad.offset < UInt64(blockSize) || !reader.isWhole { isCorrupt = true }
+    if isCorrupt {
+      let known = successors.isEmpty ? evidence.last : try lastKnown(successors)
+      guard options.repairs, bad.offset >= UInt64(blockSize) else { throw corruption(name, bad, known) }
+      try putAside(successors)
+    }
+    guard isCorrupt || bad.isTorn || evidence.found else { return nil }
+    let furthest = max(bad.end, evidence.end)
     let copy = tornName(reader.generation, bad.group)
-    try copyAside(reader.file, bad.group, length, copy)
+    try copyAside(reader.file, bad.group, furthest - bad.group, copy)
     return TornTail(
-      file: name, offset: end, length: max(bad.end, evidence.end) - end,
-      first: bad.mark ?? LogMark(index: state.terms.lastIndex &+ 1), copy: copy, reason: bad.reason)
+      file: name, offset: end, length: furthest - end, first: bad.mark ?? LogMark(index: state.terms.lastIndex &+ 1),
+      copy: copy, reason: bad.reason)
   }
 
-  /// The last entry that segments from `successor` on prove the log held.
-  private func lastKnown(_ successor: SegmentHeader) throws(WALError) -> LogMark {
-    var known = successor.floor
-    let generations = try device.list().compactMap(segmentGeneration).sorted()
-    guard let last = generations.last else { return known }
+  /// Repair: what follows a corrupt place can't be used. Newest first, so that a crash in between leaves a log that is
+  /// corrupt at the same place.
+  private mutating func putAside(_ successors: ArraySlice<SegmentHeader>) throws(WALError) {
+    for header in successors.reversed() {
+      let name = segmentName(header.generation)
+      try device.rename(name, to: "lost-" + name)
+      try device.syncDirectory()
+      lost.append("lost-" + name)
+    }
+  }
+
+  /// Cuts the last segment read to its end, which its durable successor names now: a log that is reopened many times
+  /// between checkpoints doesn't take a whole segment for each.
+  mutating func cut(at end: LogPosition) throws(WALError) {
+    guard let last = sealed.last, last.generation == end.generation else { return }
+    sealed[sealed.count - 1].isReusable = false
+    let file = try device.open(segmentName(end.generation))
+    defer { device.close(file) }
+    try device.truncate(file, to: (end.offset + UInt64(blockSize) - 1) / UInt64(blockSize) * UInt64(blockSize))
+  }
+
+  /// The last entry that the segments after a bad one prove the log held.
+  private func lastKnown(_ successors: ArraySlice<SegmentHeader>) throws(WALError) -> LogMark {
+    guard let last = successors.last else { return LogMark() }
     var reader = try SegmentReader(
-      device, name: segmentName(last), generation: last, mutant: options.mutant)
-    known = reader.header.floor
+      device, name: segmentName(last.generation), generation: last.generation, mutant: options.mutant)
     let start = SegmentReader.Bad(
       group: 0, offset: 0, end: UInt64(blockSize), mark: nil, reason: "", isTorn: false)
     let evidence = try reader.evidence(after: start)
-    return evidence.found ? evidence.last : known
+    return evidence.found ? evidence.last : last.floor
   }
 
   private func corruption(_ name: String, _ bad: SegmentReader.Bad, _ last: LogMark) -> WALError {

@@ -29,8 +29,10 @@ struct SegmentReader: ~Copyable {
   let file: LogFile
   let generation: UInt64
   let size: UInt64
-  private(set) var rules: ScanRules
-  private(set) var header: SegmentHeader
+  let rules: ScanRules
+  let header: SegmentHeader
+  /// Whether the file is as long as it was made. Recovery cuts segments to their end once they have a successor.
+  var isWhole: Bool { size >= header.segmentSize }
   private var window: UnsafeMutableRawBufferPointer
   private var windowOffset: UInt64 = 0
   private var windowCount = 0
@@ -86,15 +88,13 @@ struct SegmentReader: ~Copyable {
     let payload = base + SegmentHeader.versionOffset
     let header = SegmentHeader(payload)
     guard base.u32(4) == GroupHeader.magic else { throw corrupt("not a log segment") }
-    // The version comes first: another version may compute its checksums in another way.
+    // Another version may compute its checksums in another way, or keep ours: both are told from a version field that
+    // has rotted, which leaves the group header sound and the record's checksum wrong.
     let version = payload.u32(0)
     let rules = ScanRules(header.store, generation, mutant: nil)
     let group = GroupHeader.read(
       base, at: LogPosition(generation: generation, offset: 0), segmentSize: UInt64(blockSize), scan: rules)
-    if version != SegmentHeader.version, group == nil || version > SegmentHeader.version {
-      // A rotten version field leaves the rest of a version 1 header sound.
-      if group == nil { throw .unsupportedVersion(file: name, version: version) }
-    }
+    if version != SegmentHeader.version, group == nil { throw .unsupportedVersion(file: name, version: version) }
     guard group != nil else { throw corrupt("the segment header is damaged") }
     guard let record = RecordHeader.read(base + GroupHeader.size, salt: rules.salt), record.kind == .segmentHeader,
       record.length == SegmentHeader.size,
@@ -104,8 +104,8 @@ struct SegmentReader: ~Copyable {
     guard header.generation == generation else {
       throw corrupt("the segment header names generation \(header.generation)")
     }
-    guard header.segmentSize <= size, header.segmentSize >= UInt64(2 * blockSize) else {
-      throw corrupt("the file has \(size) bytes, its header says \(header.segmentSize)")
+    guard header.segmentSize >= UInt64(2 * blockSize), generation < .max else {
+      throw corrupt("the segment header names an impossible size or generation")
     }
     return header
   }
@@ -126,14 +126,16 @@ struct SegmentReader: ~Copyable {
       guard group.chain == chain else {
         return (at, bad(at, at, at + group.span, nil, "the group does not follow the one before it"))
       }
-      guard let bytes = try view(at, group.length) else {
+      // A group that a cut went through may be there up to the cut only.
+      let needed = limit.map { Int(min(UInt64(group.length), $0 - at)) } ?? group.length
+      guard let bytes = try view(at, max(needed, blockSize)) else {
         return (at, bad(at, at, header.segmentSize, nil, "the file ends within the group"))
       }
       var position = GroupHeader.size
       for _ in 0..<group.records {
         let place = at + UInt64(position)
         if let limit, place >= limit { break }
-        if let problem = try record(bytes, &position, group, at, &chain, visit) {
+        if let problem = try record(bytes, needed, &position, group, at, &chain, visit) {
           // What precedes the bad record in its group is sound: keep it, it may have been acknowledged.
           return (place == at + UInt64(GroupHeader.size) ? at : place, problem)
         }
@@ -152,18 +154,21 @@ struct SegmentReader: ~Copyable {
 
   /// Checks and visits one record; returns what is wrong with it.
   private func record(
-    _ bytes: UnsafeRawPointer, _ position: inout Int, _ group: GroupHeader, _ start: UInt64, _ chain: inout UInt32,
+    _ bytes: UnsafeRawPointer, _ count: Int, _ position: inout Int, _ group: GroupHeader, _ start: UInt64,
+    _ chain: inout UInt32,
     _ visit: (RecordHeader, UnsafeRawBufferPointer, UInt64) throws(WALError) -> Void
   ) throws(WALError) -> Bad? {
     let place = start + UInt64(position)
     let end = start + group.span
-    guard position + RecordHeader.size <= group.length,
+    guard position + RecordHeader.size <= count,
       let record = RecordHeader.read(bytes + position, salt: rules.salt)
     else { return bad(start, place, end, nil, "the record's header fails its checksum") }
     let mark = LogMark(index: record.index, term: record.term)
-    guard record.chain == chain else { return bad(start, place, end, mark, "the record does not follow its predecessor") }
+    guard record.chain == chain else {
+      return bad(start, place, end, mark, "the record does not follow its predecessor")
+    }
     let size = RecordHeader.recordSize(record.length)
-    guard position + size <= group.length else {
+    guard position + size <= count else {
       return bad(start, place, end, mark, "the record is longer than its group")
     }
     let payload = UnsafeRawBufferPointer(start: bytes + position + RecordHeader.size, count: record.length)
@@ -192,8 +197,19 @@ struct SegmentReader: ~Copyable {
       bad.isTorn = false
       return bad
     }
-    bad.isTorn = GroupHeader.resembles(block, at: LogPosition(generation: generation, offset: offset))
+    bad.isTorn =
+      GroupHeader.resembles(block, at: LogPosition(generation: generation, offset: offset))
+      && !isSoundInEarlierLife(block, offset)
     return bad
+  }
+
+  /// Whether the block starts a group of an earlier life of the file: what follows the end in a recycled segment.
+  private func isSoundInEarlierLife(_ block: UnsafeRawPointer, _ offset: UInt64) -> Bool {
+    let earlier = block.u64(8)
+    guard earlier < generation else { return false }
+    return GroupHeader.read(
+      block, at: LogPosition(generation: earlier, offset: offset), segmentSize: size,
+      scan: ScanRules(header.store, earlier, mutant: nil)) != nil
   }
 
   /// Looks for sound group headers of this segment after a bad place. They are found by salted checksum and offset,

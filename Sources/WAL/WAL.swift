@@ -112,6 +112,10 @@ package final class WAL: @unchecked Sendable {
       predecessor: found.predecessor, predecessorChain: found.chain, floor: recovery.state.terms.last, filled: false)
     let active = try ActiveSegment.make(
       device, pool, header, recovery.state, mutant: options.mutant, begun: &begun)
+    do { try recovery.cut(at: found.predecessor) } catch {
+      device.close(active.file)
+      throw error
+    }
     let wal = WAL(device, options, pool, active, recovery.sealed, recovery.state, found.report)
     try pool.start()
     return wal

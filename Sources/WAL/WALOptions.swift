@@ -25,6 +25,9 @@ package struct WALOptions: Sendable {
   package var background = true
   /// Identity of the store whose log this is; drawn at random for a new log when nil, compared when given.
   package var storeID: StoreID?
+  /// Where a log is corrupt, cut it there instead of refusing to open: acknowledged records are lost. What follows the
+  /// place is kept under other names. For a repair that an operator asked for, never by default.
+  package var repairs = false
   /// Breaks one rule on purpose: tests prove with it that they would notice. Never set elsewhere.
   package var mutant: WALMutant?
 

@@ -4,12 +4,14 @@ import Logging
 import NeedletailServer
 
 func fail(_ message: String) -> Never {
-  var line = "needletail: \(message)\n"
-  line.withUTF8 { _ = write(STDERR_FILENO, $0.baseAddress, $0.count) }
+  printError("needletail: \(message)")
   exit(2)
 }
 
 func start() throws(FlagError) -> Int32 {
+  if CommandLine.arguments.dropFirst().first == "db" {
+    return DatabaseCommand.run(Array(CommandLine.arguments.dropFirst(2)))
+  }
   let flags = try FlagValues(
     Array(CommandLine.arguments.dropFirst()),
     environment: { name in getenv(name).map { String(cString: $0) } }, table: FlagTable.all)

@@ -46,7 +46,8 @@ public final class Database: @unchecked Sendable {
   public static func open(
     _ path: String, _ options: DatabaseOptions = DatabaseOptions()
   ) throws(DatabaseError) -> Database {
-    let store = try FilePageStore.open(path, create: options.create, reservation: options.reservation)
+    let store = try FilePageStore.open(
+      path, create: options.create, readOnly: options.readOnly, reservation: options.reservation)
     do throws(DatabaseError) {
       return try Database(store: store, path: path, options: options)
     } catch {
@@ -59,8 +60,8 @@ public final class Database: @unchecked Sendable {
   package init(store: any PageStore, path: String, options: DatabaseOptions) throws(DatabaseError) {
     self.store = store
     self.path = path
-    if store.size == 0 { try Self.format(store, pageSize: options.pageSize) }
-    let opened = try Self.recover(store, path: path)
+    if Self.isUnfinished(store), !options.readOnly { try Self.format(store, pageSize: options.pageSize) }
+    let opened = try Self.recover(store, path: path, readOnly: options.readOnly)
     geometry = opened.geometry
     storeID = opened.meta.storeID
     var snapshots = SnapshotPool()
@@ -72,7 +73,11 @@ public final class Database: @unchecked Sendable {
       durable: opened.meta.transaction, durableSlot: opened.slot, checkpointNumber: opened.meta.checkpoint,
       durableWords: opened.meta.words)
     batch = WriteBatch(geometry: geometry, allocator: self, base: store.base)
-    try settle()
+    if options.readOnly {
+      writer.latch = "opened read-only"
+    } else {
+      try settle()
+    }
   }
 
   func withWriter<R, E: Error>(_ body: (inout Writer) throws(E) -> R) throws(E) -> R {
@@ -116,7 +121,7 @@ public final class Database: @unchecked Sendable {
       result = try body(batch)
       if batch.isChanged { try publish() }
     } catch {
-      for (first, run) in batch.scratch.overflows { writer.free.release(first, count: run.pages) }
+      for (first, run) in batch.scratch.overflows { releaseRun(first, count: run.pages) }
       throw error
     }
     return result
@@ -135,7 +140,7 @@ public final class Database: @unchecked Sendable {
   }
 
   private func release(_ pages: [FreedPage]) {
-    for page in pages { writer.free.release(page.first, count: Int(page.count)) }
+    for page in pages { releaseRun(page.first, count: Int(page.count)) }
   }
 
   private func pinnedEpochs() -> [UInt64] {
@@ -247,7 +252,10 @@ extension Database: PageAllocator {
     }
   }
 
-  func releaseRun(_ first: PageID, count: Int) { writer.free.release(first, count: count) }
+  func releaseRun(_ first: PageID, count: Int) {
+    writer.free.release(first, count: count)
+    store.release(offset: offset(of: first), count: UInt64(count) << geometry.shift)
+  }
 }
 
 extension Snapshot {

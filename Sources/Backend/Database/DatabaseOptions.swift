@@ -9,6 +9,9 @@ public struct DatabaseOptions: Sendable {
   public var reservation: UInt64 = 1 << 40
   /// Create the file where there is none.
   public var create = true
+  /// Look without touching: nothing is written, not even what opening after a crash would, and `write` and `checkpoint`
+  /// throw `latched`. Several programs may look at a file at once, none while it is open for writing.
+  public var readOnly = false
   /// Let the writer order memory for all readers (`membarrier`). Off: each pin pays for a fence. For comparison.
   public var membarrier = true
 

@@ -18,6 +18,9 @@ public struct DatabaseStatistics: Sendable, Equatable {
 }
 
 extension Database {
+  /// Bytes per page of this file.
+  public var pageSize: Int { geometry.pageSize }
+
   public var statistics: DatabaseStatistics {
     withWriter { writer in
       var figures = writer.statistics

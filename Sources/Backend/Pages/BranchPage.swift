@@ -31,7 +31,11 @@ struct BranchPage {
 
   @inline(__always) var prefix: UnsafeRawPointer { page + Self.prefixOffset(count, level: level) }
   @inline(__always) var lower: Int { Self.prefixOffset(count, level: level) &+ prefixLength }
+  /// Every array and the prefix lie inside the page.
   @inline(__always) func isWellFormed(pageSize: Int) -> Bool { lower <= pageSize }
+  /// What a search by heads needs of that, for one multiplication: samples, heads and children end by 12.5 n + 100, and
+  /// a whole page's arrays take at least 16.5 n.
+  @inline(__always) func isSearchable(pageSize: Int) -> Bool { count &* 13 &+ 128 <= pageSize }
 
   // MARK: Search
 
@@ -58,6 +62,8 @@ struct BranchPage {
   @inline(never) private func searchTies(
     from start: Int, head target: UInt64, _ key: UnsafeRawPointer, _ length: Int, pageSize: Int
   ) -> Int {
+    // Tails are read from here on.
+    guard isWellFormed(pageSize: pageSize) else { return start }
     let n = count
     var low = start
     var high = n

@@ -23,16 +23,18 @@ final class FilePageStore: PageStore, @unchecked Sendable {
   private static let vectorsMax = 1024
 
   /// Opens `path`, creating it when `create`; takes the lock that keeps a second writer out.
-  static func open(_ path: String, create: Bool, reservation: UInt64) throws(DatabaseError) -> FilePageStore {
+  static func open(
+    _ path: String, create: Bool, readOnly: Bool, reservation: UInt64
+  ) throws(DatabaseError) -> FilePageStore {
     var created = false
-    var descriptor = Glibc.open(path, O_RDWR | O_CLOEXEC)
-    if descriptor < 0, errno == ENOENT, create {
+    var descriptor = Glibc.open(path, (readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC)
+    if descriptor < 0, errno == ENOENT, create, !readOnly {
       descriptor = Glibc.open(path, O_RDWR | O_CLOEXEC | O_CREAT | O_EXCL, 0o600)
       created = true
     }
     guard descriptor >= 0 else { throw .io(operation: "open \(path)", errno: errno, offset: 0) }
     do throws(DatabaseError) {
-      guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+      guard flock(descriptor, (readOnly ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0 else {
         throw errno == EWOULDBLOCK ? .inUse(path: path) : .io(operation: "flock \(path)", errno: errno, offset: 0)
       }
       if created { try syncDirectory(of: path) }

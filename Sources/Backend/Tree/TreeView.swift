@@ -23,7 +23,7 @@ package struct TreeView {
     var level = Int(root.level)
     while level > 0 {
       let branch = BranchPage(page)
-      guard _fastPath(branch.isWellFormed(pageSize: source.pageSize) && branch.prefixLength <= length) else {
+      guard _fastPath(branch.isSearchable(pageSize: source.pageSize) && branch.prefixLength <= length) else {
         throw source.damaged(page)
       }
       let child = branch.child(branch.childIndex(bytes, length, pageSize: source.pageSize))
