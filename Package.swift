@@ -34,6 +34,11 @@ let package = Package(
     .target(
       name: "NeedletailWAL", dependencies: ["CNeedletail", "CUring"], path: "Sources/WAL", swiftSettings: settings),
 
+    // Simulated hardware: for tests only.
+    .target(
+      name: "NeedletailSimulator", dependencies: ["NeedletailBackend"], path: "Sources/Simulator",
+      swiftSettings: settings),
+
     // Thin layers on top.
     .target(
       name: "NeedletailMVCC", dependencies: ["CNeedletail", "NeedletailBackend", "NeedletailBytes"],
@@ -54,8 +59,9 @@ let package = Package(
     // The programs.
     .executableTarget(
       name: "needletail",
-      dependencies: ["NeedletailServer", "NeedletailBackend", .product(name: "ArgumentParser", package: "swift-argument-parser")],
-      path: "Sources/needletail", swiftSettings: settings),
+      dependencies: [
+        "NeedletailBackend", "NeedletailRPC", "NeedletailServer", "NeedletailWAL", .product(name: "Logging", package: "swift-log"),
+      ], path: "Sources/needletail", swiftSettings: settings),
     .executableTarget(
       name: "needletailctl", dependencies: ["NeedletailClient", "NeedletailRPC"], path: "Sources/needletailctl",
       swiftSettings: settings),
@@ -73,7 +79,8 @@ let package = Package(
 
     // One folder of tests per module.
     .testTarget(
-      name: "BackendTests", dependencies: ["NeedletailBackend"], path: "Tests/Backend", swiftSettings: settings),
+      name: "BackendTests", dependencies: ["NeedletailBackend", "NeedletailSimulator"], path: "Tests/Backend",
+      swiftSettings: settings),
     .testTarget(name: "WALTests", dependencies: ["NeedletailWAL"], path: "Tests/WAL", swiftSettings: settings),
     .testTarget(
       name: "MVCCTests", dependencies: ["NeedletailMVCC", "NeedletailBackend", "NeedletailBytes"], path: "Tests/MVCC",
@@ -81,11 +88,14 @@ let package = Package(
     .testTarget(
       name: "RPCTests", dependencies: ["NeedletailRPC", "CNeedletail"], path: "Tests/RPC", swiftSettings: settings),
     .testTarget(
-      name: "ClientTests", dependencies: ["NeedletailClient", "NeedletailRPC"], path: "Tests/Client",
+      name: "ClientTests", dependencies: ["NeedletailClient", "NeedletailRPC", "FakeServer"], path: "Tests/Client",
       swiftSettings: settings),
     .testTarget(
-      name: "needletailctlTests", dependencies: ["needletailctl", "NeedletailClient", "NeedletailRPC"],
+      name: "needletailctlTests", dependencies: ["needletailctl", "NeedletailClient", "NeedletailRPC", "FakeServer"],
       path: "Tests/needletailctl", swiftSettings: settings),
+    .target(
+      name: "FakeServer", dependencies: ["NeedletailClient", "NeedletailRPC"], path: "Tests/FakeServer",
+      swiftSettings: settings),
     .testTarget(
       name: "ServerTests",
       dependencies: [

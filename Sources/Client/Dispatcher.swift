@@ -26,7 +26,7 @@ package final class Dispatcher {
   /// What is known of one endpoint. Invariant: `inFlight` is empty while `connection` is nil.
   private struct Slot {
     let endpoint: Endpoint
-    var connection: Connection?
+    var connection: ClientConnection?
     var dialedAt = Instant(nanoseconds: 0)
     var retryAt = Instant(nanoseconds: 0)
     var failuresInRow = 0
@@ -146,7 +146,7 @@ package final class Dispatcher {
     guard slots[at].connection == nil, slots[at].retryAt <= now else { return false }
     slots[at].dialedAt = now
     do {
-      slots[at].connection = try Connection(to: slots[at].endpoint)
+      slots[at].connection = try ClientConnection(to: slots[at].endpoint)
       return true
     } catch {
       lose(at, error, now)

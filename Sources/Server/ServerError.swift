@@ -2,6 +2,7 @@
 import Glibc
 import NeedletailBackend
 import NeedletailMVCC
+import NeedletailRPC
 import NeedletailWAL
 
 package enum ServerError: Error, Equatable, Sendable {
@@ -10,6 +11,8 @@ package enum ServerError: Error, Equatable, Sendable {
   case directoryInUse(path: String)
   /// A file of the directory that this program did not write, or of another version.
   case badIdentity(path: String, why: String)
+  /// A socket or its event loop.
+  case listen(ReactorError)
   case database(DatabaseError)
   case log(WALError)
   case store(MVCCError)
@@ -27,6 +30,7 @@ extension ServerError: CustomStringConvertible {
     case .directoryInUse(let path):
       "\(path) is in use by another needletail: stop it first, or choose another --data-dir"
     case .badIdentity(let path, let why): "\(path): \(why)"
+    case .listen(let error): "\(error)"
     case .database(let error): "database: \(error)"
     case .log(let error): "\(error)"
     case .store(let error): "store: \(error)"

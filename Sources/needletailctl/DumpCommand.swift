@@ -9,7 +9,10 @@ import NeedletailRPC
 extension Command {
   static let dump = Command(
     words: ["dump"], usage: "", summary: "Writes all pairs as JSON lines, as of one revision",
-    details: "Lines are {\"key\": \"...\", \"value\": \"...\"}, or \"key64\" and \"value64\" where bytes are not UTF-8.",
+    details: """
+      Lines are {"key": "...", "value": "..."}, or {"key64": "...", "value64": "..."} with base64 where bytes are
+      not UTF-8. 'load' takes them back.
+      """,
     flags: [
       Flag("prefix", value: "P", "only keys that begin with P"),
       Flag("rev", value: "REVISION", "the store as it was at that revision"),

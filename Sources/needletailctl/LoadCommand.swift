@@ -53,11 +53,11 @@ enum LoadCommand {
   }
 
   /// The first server that accepts.
-  private static func connect(_ options: GlobalOptions) throws(Failure) -> Connection {
+  private static func connect(_ options: GlobalOptions) throws(Failure) -> ClientConnection {
     var whys: [String] = []
     for endpoint in options.endpoints {
       do {
-        return try Connection.connect(to: endpoint, deadline: Instant.now + options.dialTimeout)
+        return try ClientConnection.connect(to: endpoint, deadline: Instant.now + options.dialTimeout)
       } catch { whys.append(error.description) }
     }
     throw .message(whys.joined(separator: "; "))
@@ -74,7 +74,7 @@ final class Loader {
   var progress = Progress()
 
   private let file: InputFile
-  private let connection: Connection
+  private let connection: ClientConnection
   private let window: Int
   private let timeout: Duration
   private var lineNumber: UInt64 = 0
@@ -82,7 +82,7 @@ final class Loader {
   private var linesInFlight: [UInt32: (line: UInt64, bytes: Int)] = [:]
   private var bytesInFlight = 0
 
-  init(_ file: InputFile, _ connection: Connection, window: Int, timeout: Duration) {
+  init(_ file: InputFile, _ connection: ClientConnection, window: Int, timeout: Duration) {
     self.file = file
     self.connection = connection
     self.window = window
@@ -137,7 +137,19 @@ final class Loader {
       while linesInFlight.count > limit || bytesInFlight > Loader.bytesWindow && !linesInFlight.isEmpty {
         try take(try connection.receive(deadline: Instant.now + timeout))
       }
-    } catch { throw .client(error) }
+    } catch {
+      takeLastAnswers()
+      throw .client(error)
+    }
+  }
+
+  /// Answers that came before the connection broke still count.
+  private func takeLastAnswers() {
+    do throws(ClientError) {
+      while let answer = try connection.next() { try take(answer) }
+    } catch {
+      // The first error is the one to report.
+    }
   }
 
   private func take(_ answer: Answer) throws(ClientError) {

@@ -134,7 +134,9 @@ extension OutBuffer {
   }
 }
 
-private func hexDigit(_ value: UInt8) -> UInt8 { value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") + value - 10 }
+private func hexDigit(_ value: UInt8) -> UInt8 {
+  value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") + value - 10
+}
 
 /// Go's unicode.IsPrint: letters, marks, numbers, punctuation, symbols and the ASCII space.
 private func isPrintable(_ scalar: Unicode.Scalar) -> Bool {

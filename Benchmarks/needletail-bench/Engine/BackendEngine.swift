@@ -50,6 +50,8 @@ struct BackendReader: EngineReader {
     self.tree = tree
   }
 
+  mutating func measure(_ test: ReadTest, _ plan: ReadPlan) throws -> Measurement { try test.run(&self, plan) }
+
   @inline(__always)
   mutating func begin() { view = handle.pin().tree(tree) }
 

@@ -1,5 +1,6 @@
 // What an engine must do to take part. Every driver implements these as tightly as its interface allows; the loops that call
-// them are generic in this module, so that they are compiled once for each engine, without indirection.
+// them are generic, and compiled once for each engine: the compiler does that only where the concrete type is known, so each
+// reader enters them itself (`measure`), and the loops call no witness table.
 
 struct BenchError: Error, CustomStringConvertible {
   let description: String
@@ -52,4 +53,7 @@ protocol EngineReader {
   mutating func count(from: UnsafeRawPointer, to: UnsafeRawPointer) throws -> UInt64
 
   mutating func close()
+
+  /// Must be `try test.run(&self, plan)`, written where `Self` is concrete: it is what makes the loops specialised.
+  mutating func measure(_ test: ReadTest, _ plan: ReadPlan) throws -> Measurement
 }

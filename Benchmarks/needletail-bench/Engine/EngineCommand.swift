@@ -22,7 +22,9 @@ struct EngineCommand: ParsableCommand {
   @Option(help: "Folder for the stores; a temporary one when left out.") var dir: String?
 
   func validate() throws {
-    guard n >= 1_000, n <= 400_000_000 else { throw ValidationError("--n must be 1000 … 400000000: keys have nine digits") }
+    guard n >= 1_000, n <= 400_000_000 else {
+      throw ValidationError("--n must be 1000 … 400000000: keys have nine digits")
+    }
     guard reps >= 1 else { throw ValidationError("--reps must be at least 1") }
     _ = try parsedThreads()
     _ = try parsedEngines()
@@ -69,18 +71,4 @@ struct EngineCommand: ParsableCommand {
       repetitions: reps, directory: folder.path, output: output)
     try suite.run()
   }
-}
-
-/// A new folder that goes away with everything in it.
-struct TemporaryFolder {
-  let path: String
-
-  init(in parent: String?) throws {
-    let base = parent ?? ProcessInfo.processInfo.environment["TMPDIR"] ?? "/tmp"
-    try FileManager.default.createDirectory(atPath: base, withIntermediateDirectories: true)
-    path = base + "/needletail-bench-" + UUID().uuidString
-    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
-  }
-
-  func remove() { try? FileManager.default.removeItem(atPath: path) }
 }

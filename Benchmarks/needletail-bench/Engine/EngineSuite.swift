@@ -3,7 +3,9 @@
 import Foundation
 
 enum EngineName: String, CaseIterable {
-  case backend, lmdb, lmdbWriteMap = "lmdb-writemap", rocksdb
+  case backend, lmdb
+  case lmdbWriteMap = "lmdb-writemap"
+  case rocksdb
 
   func makeSlot(n: UInt64, directory: String) -> any EngineSlot {
     let folder = directory + "/" + rawValue
@@ -90,10 +92,12 @@ final class Slot<Store: Engine>: EngineSlot {
       defer { reader.close() }
       // A twentieth of the work with other choices brings caches and tables to the state they stay in.
       let rounds = test.rounds(n)
-      let warming = Result { try test.run(&reader, n: n, rounds: max(1, rounds / 20), seed: ~seed, zipf: zipf) }
+      let warm = ReadPlan(n: n, rounds: max(1, rounds / 20), seed: ~seed, zipf: zipf)
+      let warming = Result { try reader.measure(test, warm) }
       line.wait()
       _ = try warming.get()
-      return try test.run(&reader, n: n, rounds: rounds, seed: seed &+ UInt64(thread) &* 0x1_0000, zipf: zipf)
+      let plan = ReadPlan(n: n, rounds: rounds, seed: seed &+ UInt64(thread) &* 0x1_0000, zipf: zipf)
+      return try reader.measure(test, plan)
     }
   }
 
@@ -223,7 +227,8 @@ struct EngineSuite {
     }
     if known.checksum != checksum {
       throw BenchError(
-        "checksum of \(id) differs: \(known.engine) \(known.checksum), \(name.rawValue) \(checksum) (repetition \(repetition))")
+        "checksum of \(id) differs: \(known.engine) \(known.checksum), \(name.rawValue) \(checksum) (repetition \(repetition))"
+      )
     }
   }
 

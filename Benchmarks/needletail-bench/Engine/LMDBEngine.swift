@@ -85,7 +85,9 @@ class LMDBEngine: Engine {
 
 /// LMDB that writes through its map.
 final class LMDBWriteMapEngine: LMDBEngine {
-  override class var configuration: String { "MDB_WRITEMAP; MDB_NOSYNC | MDB_MAPASYNC for batches that need not be durable" }
+  override class var configuration: String {
+    "MDB_WRITEMAP; MDB_NOSYNC | MDB_MAPASYNC for batches that need not be durable"
+  }
   override class var extraFlags: UInt32 { LMDBFlag.writeMap }
 }
 
@@ -105,6 +107,8 @@ struct LMDBReader: EngineReader {
     self.cursor = cursor
     database = engine.database
   }
+
+  mutating func measure(_ test: ReadTest, _ plan: ReadPlan) throws -> Measurement { try test.run(&self, plan) }
 
   @inline(__always)
   func begin() throws { try check(mdb_txn_renew(transaction), "mdb_txn_renew") }

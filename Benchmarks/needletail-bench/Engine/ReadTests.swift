@@ -14,6 +14,14 @@ struct Measurement {
   var rate: Double { nanoseconds == 0 ? .nan : Double(operations) * 1e9 / Double(nanoseconds) }
 }
 
+/// What a run of a test depends on besides the engine.
+struct ReadPlan {
+  var n: UInt64
+  var rounds: Int
+  var seed: UInt64
+  var zipf: Zipf?
+}
+
 enum ReadTest: String, CaseIterable {
   case get, getfresh, multiget, zipf, miss, scan100, full, count
 
@@ -42,11 +50,10 @@ enum ReadTest: String, CaseIterable {
     }
   }
 
-  /// Runs the test on one reader, with choices that depend on `seed` alone.
-  func run<Reader: EngineReader>(
-    _ reader: inout Reader, n: UInt64, rounds: Int, seed: UInt64, zipf: Zipf?
-  ) throws -> Measurement {
-    var rng = Rng(seed: seed)
+  /// Runs the test on one reader, with choices that depend on the plan alone.
+  func run<Reader: EngineReader>(_ reader: inout Reader, _ plan: ReadPlan) throws -> Measurement {
+    let (n, rounds) = (plan.n, plan.rounds)
+    var rng = Rng(seed: plan.seed)
     let scatter = Permutation(count: n)
     let length = Self.transactionLength
     switch self {
@@ -55,7 +62,7 @@ enum ReadTest: String, CaseIterable {
         for i in 0..<length { keys.set(i, number: 2 * rng.below(n)) }
       }
     case .zipf:
-      guard let zipf else { throw BenchError("zipf has no distribution") }
+      guard let zipf = plan.zipf else { throw BenchError("zipf has no distribution") }
       return try Self.gets(&reader, rounds) { keys in
         for i in 0..<length { keys.set(i, number: 2 * scatter(zipf.rank(&rng))) }
       }

@@ -10,7 +10,9 @@ private func check(_ error: UnsafeMutablePointer<CChar>?, _ what: String) throws
 }
 
 final class RocksDBEngine: Engine {
-  static var configuration: String { "block cache for everything, bloom 10 bits, no compression, WAL on, compacted after loads" }
+  static var configuration: String {
+    "block cache for everything, bloom 10 bits, no compression, WAL on, compacted after loads"
+  }
 
   fileprivate let database: OpaquePointer
   fileprivate let family: OpaquePointer
@@ -148,6 +150,8 @@ struct RocksDBReader: EngineReader {
     errors.initialize(repeating: nil, count: Self.batch)
   }
 
+  mutating func measure(_ test: ReadTest, _ plan: ReadPlan) throws -> Measurement { try test.run(&self, plan) }
+
   @inline(__always)
   mutating func begin() {
     snapshot = rocksdb_create_snapshot(engine.database)
@@ -200,7 +204,8 @@ struct RocksDBReader: EngineReader {
     while records < limit, rocksdb_iter_valid(iterator) != 0 {
       var keyLength = 0
       var length = 0
-      guard let foundKey = rocksdb_iter_key(iterator, &keyLength), let value = rocksdb_iter_value(iterator, &length) else {
+      guard let foundKey = rocksdb_iter_key(iterator, &keyLength), let value = rocksdb_iter_value(iterator, &length)
+      else {
         break
       }
       sum &+= Record.digest(key: foundKey, keyLength, value: value, length)

@@ -102,7 +102,8 @@ enum Record {
     var position = keyLength - 1
     while position >= 15 {
       let quotient = rest / 10
-      destination.storeBytes(of: UInt8(truncatingIfNeeded: 48 &+ rest &- quotient &* 10), toByteOffset: position, as: UInt8.self)
+      destination.storeBytes(
+        of: UInt8(truncatingIfNeeded: 48 &+ rest &- quotient &* 10), toByteOffset: position, as: UInt8.self)
       rest = quotient
       position -= 1
     }

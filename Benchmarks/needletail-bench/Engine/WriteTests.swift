@@ -9,7 +9,7 @@ enum WriteTest: String, CaseIterable {
   var isLoad: Bool { self == .load || self == .bulk }
 
   /// Records of a batch.
-  private func batch(_ n: UInt64) -> Int {
+  private var batch: Int {
     switch self {
     case .load, .ow1000: 1_000
     case .bulk: 10_000
@@ -20,7 +20,7 @@ enum WriteTest: String, CaseIterable {
 
   private func batches(_ n: UInt64) -> Int {
     switch self {
-    case .load, .bulk: (Int(n) + batch(n) - 1) / batch(n)
+    case .load, .bulk: (Int(n) + batch - 1) / batch
     case .ow1000: 100
     case .commit1: 1_000
     case .commit100: 200
@@ -42,12 +42,12 @@ enum WriteTest: String, CaseIterable {
   /// Random order, a thousand a batch, one sync at the end, which is timed.
   private func load<Store: Engine>(_ store: Store, n: UInt64) throws -> Measurement {
     let order = Permutation(count: n)
-    let records = RecordBlock(capacity: batch(n))
+    let records = RecordBlock(capacity: batch)
     var result = Measurement()
     var next: UInt64 = 0
     while next < n {
       records.removeAll()
-      while records.count < batch(n), next < n {
+      while records.count < batch, next < n {
         records.append(id: order(next))
         next += 1
       }
@@ -66,7 +66,7 @@ enum WriteTest: String, CaseIterable {
   }
 
   private func bulk<Store: Engine>(_ store: Store, n: UInt64) throws -> Measurement {
-    let records = RecordBlock(capacity: batch(n))
+    let records = RecordBlock(capacity: batch)
     var result = Measurement()
     var before = nanoseconds()
     try store.beginBulk()
@@ -74,7 +74,7 @@ enum WriteTest: String, CaseIterable {
     var next: UInt64 = 0
     while next < n {
       records.removeAll()
-      while records.count < batch(n), next < n {
+      while records.count < batch, next < n {
         records.append(id: next)
         next += 1
       }
@@ -95,20 +95,20 @@ enum WriteTest: String, CaseIterable {
   private func overwrite<Store: Engine>(
     _ store: Store, n: UInt64, seed: UInt64, durable: Bool
   ) throws -> Measurement {
-    let records = RecordBlock(capacity: batch(n))
+    let records = RecordBlock(capacity: batch)
     var rng = Rng(seed: seed)
     var result = Measurement()
     for _ in 0..<batches(n) {
       records.removeAll()
-      for _ in 0..<batch(n) { records.append(id: rng.below(n)) }
+      for _ in 0..<batch { records.append(id: rng.below(n)) }
       let before = nanoseconds()
       try store.write(records, durable: durable)
       let elapsed = nanoseconds() &- before
       result.nanoseconds += elapsed
-      result.operations += durable ? 1 : UInt64(batch(n))
+      result.operations += durable ? 1 : UInt64(batch)
       _ = result.latencies.record(elapsed)
     }
-    result.checksum = try Self.overwritten(store, n: n, seed: seed, count: batches(n) * batch(n))
+    result.checksum = try Self.overwritten(store, n: n, seed: seed, count: batches(n) * batch)
     return result
   }
 

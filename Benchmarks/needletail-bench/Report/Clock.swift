@@ -40,7 +40,10 @@ private protocol Runnable: AnyObject { func run() }
 extension Work: Runnable {}
 
 /// Carries the reference through pthread_create's untyped argument.
-private final class Start { let work: any Runnable; init(_ work: any Runnable) { self.work = work } }
+private final class Start {
+  let work: any Runnable
+  init(_ work: any Runnable) { self.work = work }
+}
 
 /// Runs `body(0) … body(count - 1)`, each on a thread of its own, and waits for all.
 func onThreads<Value>(_ count: Int, _ body: @escaping (Int) throws -> Value) throws -> [Value] {

@@ -149,7 +149,9 @@ final class LoadConnection {
     out = .allocate(byteCount: outCapacity, alignment: 64)
     input = .allocate(byteCount: inputCapacity, alignment: 64)
     socket = try connectToLoopback(port: port)
-    guard fcntl(socket, F_SETFL, O_NONBLOCK) == 0 else { throw BenchError("fcntl: \(String(cString: strerror(errno)))") }
+    guard fcntl(socket, F_SETFL, O_NONBLOCK) == 0 else {
+      throw BenchError("fcntl: \(String(cString: strerror(errno)))")
+    }
   }
 
   deinit {
@@ -229,7 +231,9 @@ final class LoadConnection {
       queue.removeFirst(queueStart)
       queueStart = 0
     }
-    guard slots.indices.contains(index), let slot = slots[index] else { throw BenchError("an answer on stream \(index + 1)") }
+    guard slots.indices.contains(index), let slot = slots[index] else {
+      throw BenchError("an answer on stream \(index + 1)")
+    }
     slots[index] = nil
     return slot
   }
@@ -246,7 +250,9 @@ func connectToLoopback(port: UInt16) throws -> Int32 {
   let socket = try openSocket()
   var address = loopbackAddress(port: port)
   let code = withUnsafePointer(to: &address) {
-    $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(socket, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
+    $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+      connect(socket, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+    }
   }
   guard code == 0 else {
     let reason = String(cString: strerror(errno))

@@ -47,7 +47,8 @@ final class ServerProcess {
     port = try Self.freePort()
     log = folder + "/log"
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    guard FileManager.default.createFile(atPath: log, contents: nil), let output = FileHandle(forWritingAtPath: log) else {
+    guard FileManager.default.createFile(atPath: log, contents: nil), let output = FileHandle(forWritingAtPath: log)
+    else {
       throw BenchError("cannot write \(log)")
     }
     var command = ["setpriv", "--pdeathsig", "KILL"]

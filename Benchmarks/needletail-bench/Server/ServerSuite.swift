@@ -61,7 +61,9 @@ struct ServerSuite {
     }
   }
 
-  private static func rate(_ result: LoadResult) -> Double { Double(result.requests) * 1e9 / Double(result.nanoseconds) }
+  private static func rate(_ result: LoadResult) -> Double {
+    Double(result.requests) * 1e9 / Double(result.nanoseconds)
+  }
 
   private mutating func measure(_ row: Row, _ server: ServerProcess, _ repetition: Int) throws {
     let (connections, depth) = (row.load.connections, row.load.depth)

@@ -109,12 +109,42 @@ extension Database {
 
   // MARK: Creating
 
-  /// Makes an empty store an empty database. A crash in between leaves a file without a valid meta page and of no
-  /// other content, which `recover` formats again.
+  private static let sizeAtCreation: UInt64 = 2 << 20
+
+  /// Did a crash cut `format` short? Then no meta page is valid, the store is no longer than `format` makes it, and it
+  /// holds zeros but for what `format` writes, all or part of it: the first meta page and the headers of
+  /// bitmap pages. Anything else is somebody's data and stays.
+  static func isUnfinished(_ store: any PageStore) -> Bool {
+    guard store.size <= sizeAtCreation else { return false }
+    let bytes = UnsafeRawBufferPointer(start: store.base, count: Int(store.size))
+    guard store.size >= UInt64(metaSize) else { return bytes.allSatisfy { $0 == 0 } }
+    guard Meta.isFragment(store.base) else { return false }
+    var headers: [Int] = []
+    for pageSize in [512, 1024, 2048, 4096, 8192, 16384, 32768, 65536] {
+      let groupBytes = FreeSpace.groupPages(pageSize: pageSize) * pageSize
+      for group in 0...bytes.count / groupBytes {
+        headers.append(FreeSpace.bitmapPage(group: group, area: 0, pageSize: pageSize) * pageSize)
+      }
+    }
+    var position = metaSize
+    for header in headers.sorted() where header >= position && header + headerSize <= bytes.count {
+      guard isZero(bytes[position..<header]) else { return false }
+      position = header + headerSize
+    }
+    return isZero(bytes[position...])
+  }
+
+  private static func isZero(_ bytes: Slice<UnsafeRawBufferPointer>) -> Bool {
+    let bytes = UnsafeRawBufferPointer(rebasing: bytes)
+    guard let first = bytes.baseAddress else { return true }
+    return first.load(as: UInt8.self) == 0 && memcmp(first, first + 1, bytes.count - 1) == 0
+  }
+
+  /// Makes an empty store an empty database. The meta page comes last: until it is whole, `isUnfinished`.
   static func format(_ store: any PageStore, pageSize: Int) throws(DatabaseError) {
     let geometry = try PageGeometry(pageSize: pageSize)
     let stride = FreeSpace.metaStride(pageSize: pageSize)
-    try store.grow(to: UInt64(max(2 << 20, 8 * stride)))
+    try store.grow(to: max(sizeAtCreation, UInt64(8 * stride)))
     let pages = store.size >> geometry.shift
     var meta = Meta(checkpoint: 1, transaction: 1, pages: pages, storeID: .random(in: 1...UInt64.max))
     let free = FreeSpace(geometry: geometry, pages: Int(pages))

@@ -60,7 +60,7 @@ public final class Database: @unchecked Sendable {
   package init(store: any PageStore, path: String, options: DatabaseOptions) throws(DatabaseError) {
     self.store = store
     self.path = path
-    if store.size == 0, !options.readOnly { try Self.format(store, pageSize: options.pageSize) }
+    if Self.isUnfinished(store), !options.readOnly { try Self.format(store, pageSize: options.pageSize) }
     let opened = try Self.recover(store, path: path, readOnly: options.readOnly)
     geometry = opened.geometry
     storeID = opened.meta.storeID
@@ -121,7 +121,7 @@ public final class Database: @unchecked Sendable {
       result = try body(batch)
       if batch.isChanged { try publish() }
     } catch {
-      for (first, run) in batch.scratch.overflows { writer.free.release(first, count: run.pages) }
+      for (first, run) in batch.scratch.overflows { releaseRun(first, count: run.pages) }
       throw error
     }
     return result
@@ -140,7 +140,7 @@ public final class Database: @unchecked Sendable {
   }
 
   private func release(_ pages: [FreedPage]) {
-    for page in pages { writer.free.release(page.first, count: Int(page.count)) }
+    for page in pages { releaseRun(page.first, count: Int(page.count)) }
   }
 
   private func pinnedEpochs() -> [UInt64] {
@@ -252,7 +252,10 @@ extension Database: PageAllocator {
     }
   }
 
-  func releaseRun(_ first: PageID, count: Int) { writer.free.release(first, count: count) }
+  func releaseRun(_ first: PageID, count: Int) {
+    writer.free.release(first, count: count)
+    store.release(offset: offset(of: first), count: UInt64(count) << geometry.shift)
+  }
 }
 
 extension Snapshot {

@@ -72,6 +72,15 @@ struct Meta: Equatable {
     return Int(page.u32(12))
   }
 
+  /// What a torn write of a first meta page may leave: zeros or our magic number in front, and no valid page.
+  static func isFragment(_ page: UnsafeRawPointer) -> Bool {
+    guard page.u64(0) == 0 || page.u64(0) == magic else { return false }
+    do throws(Problem) { _ = try statedPageSize(page) } catch {
+      return error == .notOurs || error == .damaged("checksum")
+    }
+    return false
+  }
+
   init(checkpoint: UInt64, transaction: UInt64, pages: UInt64, storeID: UInt64) {
     self.checkpoint = checkpoint
     self.transaction = transaction

@@ -13,7 +13,7 @@ package struct ConnectionTable {
   let index: Int
 
   /// Slots [0, used) have been occupied at least once; `live` is a flag per slot.
-  private let records: UnsafeMutablePointer<ConnectionRecord>
+  private let records: UnsafeMutablePointer<ReactorConnection>
   private let generations: UnsafeMutablePointer<UInt32>
   private let live: UnsafeMutablePointer<Bool>
   private let freeSlots: UnsafeMutablePointer<UInt32>
@@ -87,7 +87,7 @@ package struct ConnectionTable {
     live[slot] = true
     let connection = records + slot
     connection.initialize(
-      to: ConnectionRecord(
+      to: ReactorConnection(
         descriptor: descriptor, slot: UInt32(slot), generation: generations[slot], limits: limits))
     connection.pointee.deadline_ms = now_ms + limits.greeting_ms
     if count >= limits.connections {

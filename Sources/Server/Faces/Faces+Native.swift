@@ -1,6 +1,7 @@
 // The native face: frames in, interceptors, handlers, frames out. docs/protocol.md has every byte.
 import NeedletailBackend
 import NeedletailBytes
+import NeedletailMVCC
 import NeedletailRPC
 
 extension Faces {
@@ -147,9 +148,11 @@ extension Faces {
 
   private mutating func status() -> StatusResponse {
     let node = server.status
-    let view = view()
+    let identity = server.store.identity
     var answer = StatusResponse()
-    answer.header = server.header(view)
+    answer.header = ResponseHeader(
+      clusterID: identity.clusterID, memberID: identity.memberID,
+      revision: Int64(clamping: view().word(StoreWord.revision)), raftTerm: node.term.load(ordering: .relaxed))
     answer.version = Version.compatible
     answer.dbSize = Int64(clamping: context.figures.databaseBytes.load(ordering: .relaxed))
     answer.dbSizeInUse = Int64(clamping: context.figures.databaseLiveBytes.load(ordering: .relaxed))

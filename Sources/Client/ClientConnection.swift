@@ -24,7 +24,7 @@ package struct Answer {
 
 /// Invariants: `sentBytes` ≤ `submittedBytes`; out[outSent…] are the bytes between both. The received bytes that are not
 /// handed out yet are in[inStart…].
-package final class Connection {
+package final class ClientConnection {
   package enum State: Equatable {
     case connecting
     case open
@@ -54,14 +54,14 @@ package final class Connection {
   package init(to endpoint: Endpoint) throws(ClientError) {
     self.endpoint = endpoint
     addresses = try SocketAddress.resolve(endpoint)
-    socket = try Connection.openFirst(&addresses, endpoint)
+    socket = try ClientConnection.openFirst(&addresses, endpoint)
     Preface.append(to: &out)
     submittedBytes = UInt64(out.count)
   }
 
   /// Connects and waits until it is done.
-  package static func connect(to endpoint: Endpoint, deadline: Instant) throws(ClientError) -> Connection {
-    let connection = try Connection(to: endpoint)
+  package static func connect(to endpoint: Endpoint, deadline: Instant) throws(ClientError) -> ClientConnection {
+    let connection = try ClientConnection(to: endpoint)
     while connection.state == .connecting {
       guard try connection.wait(until: deadline) else {
         connection.close(.deadlineExceeded("connecting to \(endpoint)"))
@@ -225,7 +225,7 @@ package final class Connection {
     }
     guard !addresses.isEmpty else { throw fail(.unreachable("\(endpoint): \(ClientError.systemText(code))")) }
     let next: Socket
-    do { next = try Connection.openFirst(&addresses, endpoint) } catch { throw fail(error) }
+    do { next = try ClientConnection.openFirst(&addresses, endpoint) } catch { throw fail(error) }
     socket.close()
     socket = next
   }
@@ -248,7 +248,7 @@ package final class Connection {
       let sent: Int
       do { sent = try socket.send(rest) } catch {
         // The server may have said why before it closed: what it sent is still to be read.
-        _ = try receiveSome()
+        while try receiveSome() {}
         throw fail(.disconnected("\(endpoint): \(ClientError.systemText(error.code))"))
       }
       if sent == 0 { return }

@@ -34,9 +34,9 @@ package struct ConnectionFlags: OptionSet, Sendable {
   static var cancelling: Self { Self(rawValue: 1 << 11) }
 }
 
-package typealias ConnectionPointer = UnsafeMutablePointer<ConnectionRecord>
+package typealias ConnectionPointer = UnsafeMutablePointer<ReactorConnection>
 
-package struct ConnectionRecord {
+package struct ReactorConnection {
   let descriptor: Int32
   package let slot: UInt32
   /// Counts the occupants of the slot, so that late events and answers find out that theirs has gone.
