@@ -152,6 +152,24 @@ import Testing
     #expect(again.log.entries == found.log.entries && again.report.torn == nil)
   }
 
+  /// After a clean stop the empty rest of the last segment needs no look; after a crash it does.
+  @Test func cleanStartReadsLittle() throws {
+    var options = smallOptions()
+    options.segmentSize = 8 << 20
+    options.groupSize = 8 << 10
+    for clean in [true, false] {
+      let device = SimulatedLogDevice()
+      let wal = try WAL.open(device: device, options: options) { _ in }
+      try wal.append(Entry(index: 1, term: 1, payload: [1]))
+      try wal.submit()
+      try wal.reap(wait: true)
+      if clean { wal.close() } else { device.killProcess() }
+      let before = device.bytesRead
+      #expect(try replay(device, options).report.last.index == 1)
+      #expect(clean ? device.bytesRead - before < 2 << 20 : device.bytesRead - before > 7 << 20)
+    }
+  }
+
   @Test func wholeSegmentsGone() throws {
     let (device, _, options) = try build(clean: true)
     device.lose(segmentName(2))
