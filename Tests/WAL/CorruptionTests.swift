@@ -146,6 +146,18 @@ import Testing
     #expect(torn.copy == "torn-0000000000000001-\(last)")
     #expect(device.contents(torn.copy) == Array(damaged[last..<last + 4096]))
     #expect(found.log.entries == Array(entries.dropLast(3)))
+    // On a full disk there is a spare to go on in, and no room for the copy.
+    let full = device.crashImage { _ in true }
+    full.lose(torn.copy)
+    full.lose(segmentName(2))
+    full.overwrite(name, damaged)
+    let spare = try full.create("spare-00000000000000ff")
+    try full.reserve(spare, UInt64(options.segmentSize))
+    full.capacity = 2 * options.segmentSize
+    var keepsSpare = options
+    keepsSpare.spareSegments = 1
+    let tight = try replay(full, keepsSpare)
+    #expect(tight.log == found.log && tight.report.torn?.copy == "")
     // The same bytes become whole again (a late write, a copy put back): they stay cut.
     device.overwrite(name, bytes)
     let again = try replay(device, options)
