@@ -12,10 +12,12 @@ let package = Package(
     .library(name: "NeedletailClient", targets: ["NeedletailClient"]),
     .executable(name: "needletail", targets: ["needletail"]),
     .executable(name: "needletailctl", targets: ["needletailctl"]),
+    .executable(name: "needletail-bench", targets: ["needletail-bench"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
   ],
   targets: [
     // C, header-only shims.
@@ -23,22 +25,31 @@ let package = Package(
     .systemLibrary(
       name: "CUring", path: "Sources/CUring", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
 
+    // The buffer that answers are written into: storage fills it, the wire sends it.
+    .target(name: "NeedletailBytes", path: "Sources/Bytes", swiftSettings: settings),
+
     // The engine and the log know nothing of each other.
     .target(
       name: "NeedletailBackend", dependencies: ["CNeedletail"], path: "Sources/Backend", swiftSettings: settings),
     .target(
       name: "NeedletailWAL", dependencies: ["CNeedletail", "CUring"], path: "Sources/WAL", swiftSettings: settings),
 
+    // Simulated hardware: for tests only.
+    .target(
+      name: "NeedletailSimulator", dependencies: ["NeedletailBackend"], path: "Sources/Simulator",
+      swiftSettings: settings),
+
     // Thin layers on top.
     .target(
-      name: "NeedletailMVCC", dependencies: ["CNeedletail", "NeedletailBackend"], path: "Sources/MVCC",
-      swiftSettings: settings),
+      name: "NeedletailMVCC", dependencies: ["CNeedletail", "NeedletailBackend", "NeedletailBytes"],
+      path: "Sources/MVCC", swiftSettings: settings),
     .target(
-      name: "NeedletailRPC", dependencies: ["CNeedletail", "CUring"], path: "Sources/RPC", swiftSettings: settings),
+      name: "NeedletailRPC", dependencies: ["CNeedletail", "CUring", "NeedletailBytes"], path: "Sources/RPC",
+      swiftSettings: settings),
     .target(
       name: "NeedletailServer",
       dependencies: [
-        "CNeedletail", "NeedletailBackend", "NeedletailWAL", "NeedletailMVCC", "NeedletailRPC",
+        "CNeedletail", "NeedletailBytes", "NeedletailBackend", "NeedletailWAL", "NeedletailMVCC", "NeedletailRPC",
         .product(name: "Logging", package: "swift-log"),
       ], path: "Sources/Server", swiftSettings: settings),
     .target(
@@ -48,22 +59,49 @@ let package = Package(
     // The programs.
     .executableTarget(
       name: "needletail",
-      dependencies: ["NeedletailServer", .product(name: "ArgumentParser", package: "swift-argument-parser")],
-      path: "Sources/needletail", swiftSettings: settings),
+      dependencies: [
+        "NeedletailBackend", "NeedletailRPC", "NeedletailServer", "NeedletailWAL", .product(name: "Logging", package: "swift-log"),
+      ], path: "Sources/needletail", swiftSettings: settings),
     .executableTarget(
-      name: "needletailctl",
-      dependencies: ["NeedletailClient", .product(name: "ArgumentParser", package: "swift-argument-parser")],
-      path: "Sources/needletailctl", swiftSettings: settings),
+      name: "needletailctl", dependencies: ["NeedletailClient", "NeedletailRPC"], path: "Sources/needletailctl",
+      swiftSettings: settings),
+
+    // The benchmarks, and the peers' C libraries, which nothing else needs.
+    .systemLibrary(name: "CLMDB", path: "Benchmarks/CLMDB", providers: [.apt(["liblmdb-dev"])]),
+    .systemLibrary(name: "CRocksDB", path: "Benchmarks/CRocksDB", providers: [.apt(["librocksdb-dev"])]),
+    .executableTarget(
+      name: "needletail-bench",
+      dependencies: [
+        "CLMDB", "CRocksDB", "CNeedletail", "NeedletailBackend", "NeedletailRPC",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Histogram", package: "hdrhistogram-swift"),
+      ], path: "Benchmarks/needletail-bench", swiftSettings: settings),
 
     // One folder of tests per module.
     .testTarget(
-      name: "BackendTests", dependencies: ["NeedletailBackend"], path: "Tests/Backend", swiftSettings: settings),
-    .testTarget(name: "WALTests", dependencies: ["NeedletailWAL"], path: "Tests/WAL", swiftSettings: settings),
-    .testTarget(name: "MVCCTests", dependencies: ["NeedletailMVCC"], path: "Tests/MVCC", swiftSettings: settings),
-    .testTarget(name: "RPCTests", dependencies: ["NeedletailRPC"], path: "Tests/RPC", swiftSettings: settings),
-    .testTarget(
-      name: "ServerTests", dependencies: ["NeedletailServer", "NeedletailClient"], path: "Tests/Server",
+      name: "BackendTests", dependencies: ["NeedletailBackend", "NeedletailSimulator"], path: "Tests/Backend",
       swiftSettings: settings),
+    .testTarget(name: "WALTests", dependencies: ["NeedletailWAL"], path: "Tests/WAL", swiftSettings: settings),
+    .testTarget(
+      name: "MVCCTests", dependencies: ["NeedletailMVCC", "NeedletailBackend", "NeedletailBytes"], path: "Tests/MVCC",
+      swiftSettings: settings),
+    .testTarget(
+      name: "RPCTests", dependencies: ["NeedletailRPC", "CNeedletail"], path: "Tests/RPC", swiftSettings: settings),
+    .testTarget(
+      name: "ClientTests", dependencies: ["NeedletailClient", "NeedletailRPC", "FakeServer"], path: "Tests/Client",
+      swiftSettings: settings),
+    .testTarget(
+      name: "needletailctlTests", dependencies: ["needletailctl", "NeedletailClient", "NeedletailRPC", "FakeServer"],
+      path: "Tests/needletailctl", swiftSettings: settings),
+    .target(
+      name: "FakeServer", dependencies: ["NeedletailClient", "NeedletailRPC"], path: "Tests/FakeServer",
+      swiftSettings: settings),
+    .testTarget(
+      name: "ServerTests",
+      dependencies: [
+        "NeedletailServer", "NeedletailClient", "NeedletailBackend", "NeedletailBytes", "NeedletailMVCC",
+        "NeedletailRPC", "NeedletailWAL", .product(name: "Logging", package: "swift-log"),
+      ], path: "Tests/Server", swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]
 )

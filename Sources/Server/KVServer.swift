@@ -1,1 +1,67 @@
-enum Seed {}
+// Requests of the KV service, decoded, whichever face they came from. Reads run where they are called, on a view that the
+// caller has pinned; writes are judged as far as that needs no store, then proposed.
+import NeedletailBackend
+import NeedletailBytes
+import NeedletailMVCC
+import NeedletailRPC
+
+/// Immutable, shared by all reactors.
+package final class KVServer: Sendable {
+  package let store: Store
+  package let status: NodeStatus
+  private let consensus: any Consensus
+  private let requestLimit: Int
+
+  package init(_ store: Store, status: NodeStatus, consensus: any Consensus, requestLimit: Int) {
+    self.store = store
+    self.status = status
+    self.consensus = consensus
+    self.requestLimit = requestLimit
+  }
+
+  /// A reader slot for one thread; the caller frees it.
+  package func makeReader() throws(ServerError) -> ReaderHandle {
+    do { return try store.database.makeReader() } catch { throw .database(error) }
+  }
+
+  /// Appends a RangeResponse body. On one node every view holds all that was acknowledged before it was pinned, because
+  /// answers follow publication: linearizable and serializable reads are the same.
+  package func range(
+    _ view: SnapshotView, _ request: RangeRequestView, into out: inout OutBuffer
+  ) throws(StatusError) {
+    guard var query = RangeQuery(request) else { throw StatusError.invalidSortOption }
+    query.term = status.term.load(ordering: .relaxed)
+    do { try store.range(view, query, into: &out) } catch { throw StatusError(error) }
+  }
+
+  /// Judges a put and proposes it; `body` is the request message. The answer comes through the reply sink.
+  package func put(_ body: UnsafeRawBufferPointer, reply: ReplyAddress) throws(StatusError) {
+    let request: PutRequestView
+    do { request = try PutRequestView(body) } catch { throw malformed("PutRequest", error) }
+    do throws(MVCCError) {
+      try PutCommand(request).validate(keyLimit: store.keyLimit)
+      // There is no lease service yet, so no lease can be found.
+      guard request.lease == 0 else { throw MVCCError.leaseNotFound }
+    } catch { throw StatusError(error) }
+    try propose(.put, body, reply)
+  }
+
+  /// Judges a delete and proposes it.
+  package func deleteRange(_ body: UnsafeRawBufferPointer, reply: ReplyAddress) throws(StatusError) {
+    let request: DeleteRangeRequestView
+    do { request = try DeleteRangeRequestView(body) } catch { throw malformed("DeleteRangeRequest", error) }
+    do { try DeleteRangeCommand(request).validate() } catch { throw StatusError(error) }
+    try propose(.deleteRange, body, reply)
+  }
+
+  private func propose(
+    _ tag: CommandTag, _ body: UnsafeRawBufferPointer, _ reply: ReplyAddress
+  ) throws(StatusError) {
+    guard Command.headSize + body.count <= requestLimit else { throw StatusError.requestTooLarge }
+    try consensus.propose(tag, body, reply: reply)
+  }
+
+  private func malformed(_ message: String, _ error: ProtoError) -> StatusError {
+    StatusError(.invalidArgument, "needletail: malformed \(message): \(error)")
+  }
+}

@@ -1,1 +1,5 @@
-print("")
+// needletailctl: etcdctl's commands for the native protocol.
+
+import Glibc
+
+exit(Program.run(Program.arguments()))

@@ -4,3 +4,4 @@
 #include "memory.h"
 #include "files.h"
 #include "sockets.h"
+#include "threads.h"

@@ -1,0 +1,3 @@
+// LMDB 0.9, a peer of the engine benchmark.
+#pragma once
+#include <lmdb.h>

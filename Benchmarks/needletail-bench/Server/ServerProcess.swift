@@ -1,0 +1,122 @@
+// A server under measurement: started on a free port in a folder of its own, on processors of its own where there are two or
+// more, stopped and killed with the benchmark whatever happens.
+import Foundation
+
+enum ServerName: String, CaseIterable {
+  case needletail, redis
+
+  var face: String { self == .needletail ? "native" : "resp" }
+
+  var configuration: String {
+    switch self {
+    case .needletail: "defaults, durable puts"
+    case .redis: "appendonly yes, appendfsync always, save none"
+    }
+  }
+
+  fileprivate func command(program: String?, port: UInt16, folder: String) -> [String] {
+    switch self {
+    case .needletail:
+      [
+        program ?? Self.besideThisProgram("needletail"), "--data-dir", folder + "/data",
+        "--listen-client-urls", "http://127.0.0.1:\(port)", "--advertise-client-urls", "http://127.0.0.1:\(port)",
+      ]
+    case .redis:
+      [
+        program ?? "redis-server", "--port", "\(port)", "--bind", "127.0.0.1", "--dir", folder, "--save", "",
+        "--appendonly", "yes", "--appendfsync", "always", "--daemonize", "no",
+      ]
+    }
+  }
+
+  private static func besideThisProgram(_ name: String) -> String {
+    let own = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? "./needletail-bench"
+    return URL(fileURLWithPath: own).deletingLastPathComponent().appendingPathComponent(name).path
+  }
+}
+
+final class ServerProcess {
+  let name: ServerName
+  let port: UInt16
+  private let process = Process()
+  private let log: String
+
+  /// `processors`: a list as taskset's, or nil for no pinning.
+  init(_ name: ServerName, program: String?, folder: String, processors: String?) throws {
+    self.name = name
+    port = try Self.freePort()
+    log = folder + "/log"
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    guard FileManager.default.createFile(atPath: log, contents: nil), let output = FileHandle(forWritingAtPath: log)
+    else {
+      throw BenchError("cannot write \(log)")
+    }
+    var command = ["setpriv", "--pdeathsig", "KILL"]
+    if let processors { command += ["taskset", "-c", processors] }
+    command += name.command(program: program, port: port, folder: folder)
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    process.arguments = command
+    process.standardInput = FileHandle.nullDevice
+    process.standardOutput = output
+    process.standardError = output
+    try process.run()
+    do { try waitUntilReady() } catch {
+      stop()
+      throw error
+    }
+  }
+
+  deinit { stop() }
+
+  private static func freePort() throws -> UInt16 {
+    let socket = try openSocket()
+    defer { close(socket) }
+    var address = loopbackAddress(port: 0)
+    var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+    let code = withUnsafeMutablePointer(to: &address) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        bind(socket, $0, size) == 0 ? getsockname(socket, $0, &size) : -1
+      }
+    }
+    guard code == 0 else { throw BenchError("no free port: \(String(cString: strerror(errno)))") }
+    return UInt16(bigEndian: address.sin_port)
+  }
+
+  private func waitUntilReady() throws {
+    for _ in 0..<200 {
+      guard process.isRunning else { throw BenchError("\(name.rawValue) ended at once:\n\(lastWords)") }
+      if let socket = try? connectToLoopback(port: port) {
+        close(socket)
+        return
+      }
+      usleep(50_000)
+    }
+    throw BenchError("\(name.rawValue) was not ready within 10 s:\n\(lastWords)")
+  }
+
+  /// The end of what the server said.
+  var lastWords: String {
+    let text = (try? String(contentsOfFile: log, encoding: .utf8)) ?? ""
+    return text.split(separator: "\n").suffix(10).joined(separator: "\n")
+  }
+
+  /// User and system time of all the server's threads so far, in ns; the kernel counts it in ticks of 10 ms.
+  func processorNanoseconds() throws -> UInt64 {
+    let path = "/proc/\(process.processIdentifier)/stat"
+    let text = try String(contentsOfFile: path, encoding: .utf8)
+    // The name in parentheses may hold anything; the fields after it are numbers, utime and stime the 12th and 13th.
+    let fields = text[(text.lastIndex(of: ")") ?? text.startIndex)...].split(separator: " ")
+    guard fields.count > 13, let user = UInt64(fields[12]), let system = UInt64(fields[13]) else {
+      throw BenchError("cannot read \(path)")
+    }
+    return (user + system) * 1_000_000_000 / UInt64(sysconf(Int32(_SC_CLK_TCK)))
+  }
+
+  func stop() {
+    guard process.isRunning else { return }
+    process.terminate()
+    for _ in 0..<100 where process.isRunning { usleep(50_000) }
+    if process.isRunning { kill(process.processIdentifier, SIGKILL) }
+    process.waitUntilExit()
+  }
+}

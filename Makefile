@@ -1,0 +1,57 @@
+# One command per purpose; `make` alone lists them.
+SWIFT    ?= swift
+SOURCES   = Package.swift Sources Tests Benchmarks
+PRODUCTS  = .build/release
+# Tests run optimised, in a build folder of their own: -enable-testing would replace the product's objects.
+TESTBUILD = --scratch-path .build-test -c release -Xswiftc -enable-testing
+SOAK_CYCLES ?= 200
+DATA     ?= ./default.needletail
+SERVE    ?=
+
+.PHONY: help deps deps-test build serve test test-unit test-end-to-end bench lint sanitize soak
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## Install what a build of the server needs (Debian packages, only those missing)
+	@bash .ci/dependencies build
+
+deps-test: deps ## Install what tests and benchmarks need besides (peers are never started or enabled)
+	@bash .ci/dependencies test
+
+build: deps ## Build the server and the command line client, optimised
+	$(SWIFT) build -c release --product needletail
+	$(SWIFT) build -c release --product needletailctl
+
+serve: deps ## Build and run the server on ./default.needletail (DATA=dir, SERVE="more flags")
+	$(SWIFT) build -c release --product needletail
+	$(PRODUCTS)/needletail --data-dir $(DATA) $(SERVE)
+
+test: test-unit test-end-to-end ## Everything a change must pass: unit tests, then the real programs end to end
+
+test-unit: deps-test ## The Swift tests alone
+	$(SWIFT) build $(TESTBUILD) --build-tests
+	$(SWIFT) test $(TESTBUILD) --skip-build
+
+test-end-to-end: deps-test build .build-test/release/needletail-bench ## The real programs alone: Debian's package index, SIGKILL under load, bad input
+	python3 Tests/EndToEnd/bench.py --programs $(PRODUCTS) --bench .build-test/release/needletail-bench
+	python3 Tests/EndToEnd/debian.py --programs $(PRODUCTS)
+	python3 Tests/EndToEnd/kill.py --programs $(PRODUCTS) --cycles 5
+	python3 Tests/EndToEnd/badinput.py --programs $(PRODUCTS)
+
+.build-test/release/needletail-bench:
+	$(SWIFT) build $(TESTBUILD) --product needletail-bench
+
+bench: deps-test build ## Engine and server benchmarks beside their peers, small; results in perf/results
+	$(SWIFT) build -c release --product needletail-bench
+	perf/bench
+
+lint: ## Check the style of every Swift file
+	$(SWIFT) format lint -s -r $(SOURCES)
+
+sanitize: deps-test ## The Swift tests under the address and the thread sanitizer
+	ASAN_OPTIONS=detect_leaks=0 $(SWIFT) test --sanitize=address --scratch-path .build-asan
+	$(SWIFT) test --sanitize=thread --scratch-path .build-tsan
+
+soak: deps-test build ## Long runs: SOAK_CYCLES cycles of SIGKILL under load
+	python3 Tests/EndToEnd/kill.py --programs $(PRODUCTS) --cycles $(SOAK_CYCLES)

@@ -1,0 +1,214 @@
+// A position in a tree, moving in key order in both directions. It keeps the path from the root, so a step costs O(1)
+// amortised and touches one page.
+
+import CNeedletail
+import Glibc
+
+/// Valid while its reader is pinned (in a batch: until the next edit). Starts nowhere: seek, or go to an end, first.
+package struct Cursor: ~Copyable {
+  private struct Step {
+    var page: UnsafeRawPointer
+    var index: Int
+  }
+
+  private let tree: TreeView
+  private var path: InlineArray<24, Step>
+  /// Level of the entry path[0]; the leaf is path[rootLevel].
+  private let depth: Int
+  private var leaf: LeafPage
+  private var index = 0
+  private var leafCount = 0
+  package private(set) var isValid = false
+  /// Assembled key; allocated at the first use of `key`.
+  private var keyBuffer: UnsafeMutableRawPointer?
+
+  init(_ tree: TreeView) {
+    self.tree = tree
+    let nowhere = tree.source.base
+    path = InlineArray(repeating: Step(page: nowhere, index: 0))
+    depth = min(Int(tree.root.level), depthLimit - 1)
+    leaf = LeafPage(nowhere)
+  }
+
+  deinit { free(keyBuffer) }
+
+  // MARK: The entry
+
+  /// The entry's value: bytes in the page or its overflow run. Only while `isValid`.
+  package var value: UnsafeRawBufferPointer {
+    get throws(DatabaseError) {
+      precondition(isValid)
+      return try tree.source.value(of: leaf, index)
+    }
+  }
+
+  /// The entry's key, assembled in the cursor's buffer: valid until the next call of `key`. Only while `isValid`.
+  package var key: UnsafeRawBufferPointer {
+    mutating get throws(DatabaseError) {
+      precondition(isValid)
+      let pageSize = tree.source.pageSize
+      let buffer: UnsafeMutableRawPointer
+      if let keyBuffer {
+        buffer = keyBuffer
+      } else {
+        buffer = malloc(pageSize &+ 8)
+        keyBuffer = buffer
+      }
+      let record = leaf.recordOffset(index, count: leafCount)
+      guard record <= pageSize &- 4, record &+ 4 &+ leaf.tailLength(record) <= pageSize,
+        leaf.keyLength(index) <= pageSize
+      else { throw tree.source.damaged(leaf.page) }
+      return UnsafeRawBufferPointer(start: buffer, count: leaf.copyKey(index, to: buffer))
+    }
+  }
+
+  // MARK: Moving
+
+  /// To the first entry whose key is not smaller than `key`. False: there is none.
+  @discardableResult
+  package mutating func seek(_ key: UnsafeRawBufferPointer) throws(DatabaseError) -> Bool {
+    isValid = false
+    guard tree.root.page != 0 else { return false }
+    guard let bytes = key.baseAddress, key.count > 0 else { return try first() }
+    var page = try tree.source.page(tree.root.page, level: depth)
+    let order = compareToPrefix(key, try tree.treePrefix(page))
+    if order < 0 { return try first() }
+    if order > 0 { return false }
+    for step in 0..<depth {
+      let branch = try checkedBranch(page)
+      guard branch.prefixLength <= key.count else { throw tree.source.damaged(page) }
+      let child = branch.childIndex(bytes, key.count, pageSize: tree.source.pageSize)
+      path[step] = Step(page: page, index: child)
+      page = try tree.source.page(branch.child(child), level: depth &- step &- 1)
+    }
+    try enter(page)
+    guard leaf.prefixLength <= key.count else { throw tree.source.damaged(page) }
+    index = leaf.search(bytes, key.count, pageSize: tree.source.pageSize).index
+    if index < leafCount {
+      isValid = true
+      return true
+    }
+    return try nextLeaf()
+  }
+
+  @discardableResult
+  package mutating func first() throws(DatabaseError) -> Bool {
+    isValid = false
+    guard tree.root.page != 0 else { return false }
+    try descend(from: 0, tree.root.page, toLast: false)
+    index = 0
+    if leafCount == 0 { return try nextLeaf() }
+    isValid = true
+    return true
+  }
+
+  @discardableResult
+  package mutating func last() throws(DatabaseError) -> Bool {
+    isValid = false
+    guard tree.root.page != 0 else { return false }
+    try descend(from: 0, tree.root.page, toLast: true)
+    if leafCount == 0 { return try previousLeaf() }
+    index = leafCount &- 1
+    isValid = true
+    return true
+  }
+
+  /// To the next entry. False: there is none, and the cursor is no longer valid.
+  @inline(__always) @discardableResult
+  package mutating func next() throws(DatabaseError) -> Bool {
+    guard isValid else { return false }
+    index &+= 1
+    if _fastPath(index < leafCount) { return true }
+    return try nextLeaf()
+  }
+
+  @inline(__always) @discardableResult
+  package mutating func previous() throws(DatabaseError) -> Bool {
+    guard isValid else { return false }
+    if _fastPath(index > 0) {
+      index &-= 1
+      return true
+    }
+    return try previousLeaf()
+  }
+
+  // MARK: Leaves
+
+  @inline(__always) private mutating func enter(_ page: UnsafeRawPointer) throws(DatabaseError) {
+    leaf = LeafPage(page)
+    guard leaf.isWellFormed(pageSize: tree.source.pageSize) else { throw tree.source.damaged(page) }
+    leafCount = leaf.count
+  }
+
+  private func checkedBranch(_ page: UnsafeRawPointer) throws(DatabaseError) -> BranchPage {
+    let branch = BranchPage(page)
+    guard branch.isWellFormed(pageSize: tree.source.pageSize) else { throw tree.source.damaged(page) }
+    return branch
+  }
+
+  /// Down to a leaf along first or last children.
+  private mutating func descend(from start: Int, _ id: PageID, toLast: Bool) throws(DatabaseError) {
+    var id = id
+    for step in start..<depth {
+      let page = try tree.source.page(id, level: depth &- step)
+      let branch = try checkedBranch(page)
+      let child = toLast ? branch.count : 0
+      path[step] = Step(page: page, index: child)
+      id = branch.child(child)
+    }
+    try enter(try tree.source.page(id, level: 0))
+  }
+
+  /// To the first entry behind this leaf; leaves may be empty.
+  @inline(never) private mutating func nextLeaf() throws(DatabaseError) -> Bool {
+    isValid = false
+    var step = depth &- 1
+    while step >= 0 {
+      let branch = BranchPage(path[step].page)
+      let child = path[step].index &+ 1
+      if child > branch.count {
+        step &-= 1
+        continue
+      }
+      path[step].index = child
+      if step == depth &- 1, child < branch.count { prefetch(branch.child(child &+ 1)) }
+      try descend(from: step &+ 1, branch.child(child), toLast: false)
+      if leafCount > 0 {
+        index = 0
+        isValid = true
+        return true
+      }
+      step = depth &- 1
+    }
+    return false
+  }
+
+  @inline(never) private mutating func previousLeaf() throws(DatabaseError) -> Bool {
+    isValid = false
+    var step = depth &- 1
+    while step >= 0 {
+      if path[step].index == 0 {
+        step &-= 1
+        continue
+      }
+      path[step].index &-= 1
+      try descend(from: step &+ 1, BranchPage(path[step].page).child(path[step].index), toLast: true)
+      if leafCount > 0 {
+        index = leafCount &- 1
+        isValid = true
+        return true
+      }
+      step = depth &- 1
+    }
+    return false
+  }
+
+  /// The leaf after the next: by the time a scan gets there, its arrays are in cache.
+  @inline(__always) private func prefetch(_ id: PageID) {
+    guard id < tree.source.limit else { return }
+    let page = tree.source.address(id)
+    nt_prefetch(page)
+    nt_prefetch(page + 64)
+    nt_prefetch(page + 128)
+  }
+}

@@ -1,0 +1,75 @@
+// The client for a program that has nothing else to do while it waits: no thread, no task, the caller turns the wheel.
+
+import NeedletailRPC
+
+/// Calls that wait for their answers. Not thread-safe.
+package final class BlockingClient {
+  package let endpoints: [Endpoint]
+  /// How long a call may take in all; nil = as long as it takes.
+  package var timeout: Duration?
+
+  private let dispatcher: Dispatcher
+
+  package init(
+    _ endpoints: [Endpoint], timeout: Duration? = .seconds(5), options: DispatcherOptions = DispatcherOptions()
+  ) {
+    self.endpoints = endpoints
+    self.timeout = timeout
+    dispatcher = Dispatcher(endpoints, options)
+  }
+
+  package func range(_ request: RangeRequest) throws(ClientError) -> RangeResponse {
+    let body = try call(.range, request.encoded(), .read)
+    return try decode(body) { bytes throws(ProtoError) in try RangeResponse(bytes) }
+  }
+
+  package func put(_ request: PutRequest) throws(ClientError) -> PutResponse {
+    let body = try call(.put, request.encoded(), .write)
+    return try decode(body) { bytes throws(ProtoError) in try PutResponse(bytes) }
+  }
+
+  package func deleteRange(_ request: DeleteRangeRequest) throws(ClientError) -> DeleteRangeResponse {
+    let body = try call(.deleteRange, request.encoded(), .write)
+    return try decode(body) { bytes throws(ProtoError) in try DeleteRangeResponse(bytes) }
+  }
+
+  /// Asks every endpoint the same at once. Answers come in the endpoints' order, each with the time it took.
+  package func askAll(_ method: Method) -> [(result: Result<[UInt8], ClientError>, took: Duration)] {
+    let start = Instant.now
+    var answers: [(result: Result<[UInt8], ClientError>, took: Duration)] = endpoints.map { _ in
+      (.failure(.closed), .zero)
+    }
+    var left = endpoints.count
+    for at in endpoints.indices {
+      dispatcher.submit(
+        Operation(method, body: [], kind: .read, endpoint: at, deadline: deadline) { result in
+          answers[at] = (result, Instant.now - start)
+          left -= 1
+        })
+    }
+    while left > 0 { dispatcher.step(until: .never) }
+    return answers
+  }
+
+  private var deadline: Instant { timeout.map { Instant.now + $0 } ?? .never }
+
+  private func call(_ method: Method, _ body: [UInt8], _ kind: Operation.Kind) throws(ClientError) -> [UInt8] {
+    var result: Result<[UInt8], ClientError>?
+    dispatcher.submit(Operation(method, body: body, kind: kind, deadline: deadline) { result = $0 })
+    while true {
+      if let result { return try result.get() }
+      dispatcher.step(until: .never)
+    }
+  }
+}
+
+/// Reads an answer's message; broken bytes are the server's fault.
+package func decode<Message>(
+  _ body: [UInt8], _ read: (UnsafeRawBufferPointer) throws(ProtoError) -> Message
+) throws(ClientError) -> Message {
+  do {
+    return try body.withUnsafeBytes { bytes throws(ProtoError) in try read(bytes) }
+  } catch {
+    throw .protocolViolation("broken answer: \(error)")
+  }
+}

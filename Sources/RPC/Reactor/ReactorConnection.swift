@@ -1,0 +1,123 @@
+// One connection's record: trivial memory in the reactor's table, reached by pointer, never counted.
+//
+// The handler sees it while it decodes; the transport owns its life. A request that is wholly there is decoded in place
+// in the receive buffer; only an unfinished rest is copied into `input`.
+
+import CNeedletail
+
+package struct ConnectionFlags: OptionSet, Sendable {
+  package let rawValue: UInt32
+  @inlinable package init(rawValue: UInt32) { self.rawValue = rawValue }
+
+  /// The handler has more whole requests in `input` than it may answer now: reading stops until the answers drain.
+  @usableFromInline static var paused: Self { Self(rawValue: 1 << 0) }
+  /// No more requests are read; what is in `output` is still sent, deferred answers still come, then it closes.
+  @usableFromInline static var finishing: Self { Self(rawValue: 1 << 1) }
+  /// Everything is sent and our side shut: what the peer still sends is thrown away until it closes too, because a
+  /// close with unread bytes resets the connection and may destroy the last answer on its way.
+  static var lingering: Self { Self(rawValue: 1 << 2) }
+  /// Broken or over: freed as soon as the kernel holds nothing of it.
+  static var dead: Self { Self(rawValue: 1 << 3) }
+  /// The peer has sent its last byte.
+  static var peerFinished: Self { Self(rawValue: 1 << 4) }
+  /// In the transport's list of connections to look after at the end of the batch.
+  static var touched: Self { Self(rawValue: 1 << 5) }
+  /// Accepted over the connection limit: the handler answers its first request with an error.
+  static var overLimit: Self { Self(rawValue: 1 << 6) }
+  /// In the list of connections whose stashed requests go on in the next batch.
+  static var resumed: Self { Self(rawValue: 1 << 7) }
+  /// The handler knows the protocol: the deadline for the first bytes is off.
+  static var greeted: Self { Self(rawValue: 1 << 8) }
+  /// io_uring: a receive is armed, a send is in the kernel, a cancel of the receive is on its way.
+  static var receiving: Self { Self(rawValue: 1 << 9) }
+  static var sendInFlight: Self { Self(rawValue: 1 << 10) }
+  static var cancelling: Self { Self(rawValue: 1 << 11) }
+}
+
+package typealias ConnectionPointer = UnsafeMutablePointer<ReactorConnection>
+
+package struct ReactorConnection {
+  let descriptor: Int32
+  package let slot: UInt32
+  /// Counts the occupants of the slot, so that late events and answers find out that theirs has gone.
+  package let generation: UInt32
+  @usableFromInline var flags: ConnectionFlags = []
+
+  /// The handler's own: 0 until it knows the protocol.
+  package var face: UInt8 = 0
+  package var faceState: UInt64 = 0
+
+  /// Received and not yet decoded: [inputStart, input.count).
+  var input = OutBuffer()
+  var inputStart = 0
+  /// Answers of this batch, appended by the handler.
+  package var output = OutBuffer()
+  /// Answers that the kernel is taking: [sent, sending.count). The two buffers swap when this one is empty.
+  var sending = OutBuffer()
+  var sent = 0
+
+  /// Requests handed to other threads whose answers have not come back.
+  @usableFromInline package var deferredAnswers: Int32 = 0
+  @usableFromInline let backlogLimit: Int
+  @usableFromInline let deferredLimit: Int32
+
+  /// Coarse milliseconds after which the connection is given up, 0 = none; why is told by the flags.
+  var deadline_ms: UInt64 = 0
+  /// epoll: the interest that the kernel has now.
+  var interest: UInt32 = 0
+
+  init(descriptor: Int32, slot: UInt32, generation: UInt32, limits: ReactorLimits) {
+    self.descriptor = descriptor
+    self.slot = slot
+    self.generation = generation
+    backlogLimit = limits.outputBacklog
+    deferredLimit = limits.deferredAnswers
+  }
+
+  /// Answer bytes the peer has not taken.
+  @inlinable package var backlog: Int { output.count &+ sending.count &- sent }
+
+  /// True while another request may be decoded. A handler that finds it false returns what it consumed so far; the rest
+  /// is kept and comes again when the backlog has drained.
+  @inlinable @inline(__always)
+  package var mayAnswer: Bool { backlog < backlogLimit && deferredAnswers < deferredLimit }
+
+  /// Accepted although the server has all the connections it may have: answer with an error and `finish()`.
+  package var isOverLimit: Bool { flags.contains(.overLimit) }
+
+  /// The protocol is known: the deadline for the first bytes no longer applies.
+  package mutating func greet() { flags.insert(.greeted) }
+
+  /// Ends the connection after what is in `output` (and deferred answers) has been sent. Input is no longer read.
+  package mutating func finish() { flags.insert(.finishing) }
+
+  /// True after `finish()`: a handler stops decoding.
+  @inlinable package var isFinishing: Bool { flags.contains(.finishing) }
+
+  /// Counts a request that another thread will answer through the mailbox.
+  @inlinable package mutating func deferAnswer() { deferredAnswers &+= 1 }
+
+  /// The other end as text, for logs. Makes a system call.
+  package var peerName: String {
+    withUnsafeTemporaryAllocation(of: CChar.self, capacity: 96) { text in
+      guard let start = text.baseAddress, nt_peer_name(descriptor, start, 96) >= 0 else { return "?" }
+      return String(cString: start)
+    }
+  }
+
+  /// Nothing left to send and nothing to wait for.
+  var isQuiet: Bool { backlog == 0 && deferredAnswers == 0 }
+
+  /// Everything in `sending` has gone. A buffer that grew large once isn't kept for ever.
+  mutating func clearSent() {
+    sent = 0
+    sending.removeAll()
+    if _slowPath(sending.capacity > 256 << 10) { sending.free() }
+  }
+
+  mutating func freeBuffers() {
+    input.free()
+    output.free()
+    sending.free()
+  }
+}

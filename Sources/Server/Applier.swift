@@ -1,0 +1,94 @@
+// Applying durable entries to the tree, a whole list in one commit. The apply thread and recovery share it, so that a
+// replay does exactly what the first run did.
+import Glibc
+import NeedletailBackend
+import NeedletailBytes
+import NeedletailMVCC
+import NeedletailRPC
+
+/// Owned by one thread at a time: recovery first, then the apply thread. Answers of a commit are held back until it is
+/// published; nothing is answered for a commit that was discarded.
+package final class Applier {
+  private let store: Store
+  private let writer: StoreWriter
+  /// Answers of the commit under way: bodies end to end, and whose they are.
+  private var answers = OutBuffer()
+  private var replies: [Reply] = []
+  /// What the entries applied since the last call of `takeAppliedBytes` brought in.
+  private var appliedBytes = 0
+
+  private struct Reply {
+    var address: ReplyAddress
+    var status: UInt32
+    var offset: Int
+    var count: Int
+  }
+
+  package init(_ store: Store) {
+    self.store = store
+    writer = StoreWriter(store)
+  }
+
+  deinit { answers.free() }
+
+  /// Applies the list's entries, in order, in one commit; then readers see them. Throws only what is fatal or, with
+  /// `DatabaseError.noSpace` inside, what may pass: in both cases nothing of the list is applied.
+  package func commit(_ list: ProposalList) throws(MVCCError) {
+    answers.removeAll()
+    replies.removeAll(keepingCapacity: true)
+    do {
+      try store.database.write { batch in
+        writer.begin(batch)
+        var next = list.first
+        var last: (index: UInt64, term: UInt64) = (0, 0)
+        while let entry = next {
+          try apply(entry, batch)
+          last = (entry.pointee.index, entry.pointee.term)
+          next = entry.pointee.next
+        }
+        if list.count > 0 { writer.finish(batch, appliedIndex: last.index, appliedTerm: last.term) }
+      }
+    } catch let error as MVCCError {
+      throw error
+    } catch let error as DatabaseError {
+      throw .storage(error)
+    } catch {
+      throw .corrupt("applying: \(error)")
+    }
+    appliedBytes += list.byteCount
+  }
+
+  private func apply(_ entry: UnsafeMutablePointer<Proposal>, _ batch: WriteBatch) throws(MVCCError) {
+    let mark = answers.count
+    var status: UInt32 = 0
+    do throws(MVCCError) {
+      guard let command = Command(entry.bytes) else {
+        throw MVCCError.corrupt("entry \(entry.pointee.index) is not a command of this version")
+      }
+      try command.apply(writer, batch, term: entry.pointee.term, into: &answers)
+    } catch {
+      guard !error.isFatal else { throw error }
+      answers.truncate(to: mark)
+      answers.append(error.message)
+      status = error.code
+    }
+    guard let address = entry.pointee.reply else { return answers.truncate(to: mark) }
+    replies.append(Reply(address: address, status: status, offset: mark, count: answers.count - mark))
+  }
+
+  /// Sends the answers of the last commit.
+  package func answer(through sink: any ReplySink) {
+    let bytes = answers.bytes
+    for reply in replies {
+      let body = UnsafeRawBufferPointer(rebasing: bytes[reply.offset..<(reply.offset + reply.count)])
+      sink.reply(to: reply.address, status: reply.status, body: body)
+    }
+    replies.removeAll(keepingCapacity: true)
+  }
+
+  /// Bytes of commands applied since the last call.
+  package func takeAppliedBytes() -> Int {
+    defer { appliedBytes = 0 }
+    return appliedBytes
+  }
+}

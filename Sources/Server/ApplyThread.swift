@@ -1,0 +1,130 @@
+// The apply thread: the only writer of the tree. Everything that became durable since the last round is one commit; its
+// answers go out once readers can see it.
+import Glibc
+import Logging
+import NeedletailBackend
+import NeedletailBytes
+import NeedletailMVCC
+import NeedletailRPC
+
+/// Sendable: the inbox is guarded by the monitor; the rest belongs to the thread.
+package final class ApplyThread: @unchecked Sendable {
+  /// A commit takes at most so many bytes of commands, so that the first answer does not wait for the last command.
+  private static let commitBytes = 4 << 20
+  private static let commitEntries = 4096
+  /// How long a full disk is given before the next try.
+  private static let stall_ms = 200
+  private static let slow_ms: UInt64 = 100
+
+  private let applier: Applier
+  private let status: NodeStatus
+  private let sink: any ReplySink
+  private let latch: Latch
+  private let checkpoints: CheckpointTrigger
+  private let logger: Logger
+  private let monitor = Monitor()
+  private var inbox = ProposalList()
+  private var isStopping = false
+  private var thread: Thread?
+
+  package init(
+    _ applier: Applier, status: NodeStatus, sink: any ReplySink, latch: Latch, checkpoints: CheckpointTrigger,
+    logger: Logger
+  ) {
+    self.applier = applier
+    self.status = status
+    self.sink = sink
+    self.latch = latch
+    self.checkpoints = checkpoints
+    self.logger = logger
+  }
+
+  package func start() throws(ServerError) {
+    thread = try Thread("apply") { self.run() }
+  }
+
+  /// Takes over durable entries, in order. Log thread only.
+  package func hand(_ list: ProposalList) {
+    guard !list.isEmpty else { return }
+    monitor.locked {
+      inbox.append(list)
+      monitor.signal()
+    }
+  }
+
+  /// Applies what it was handed, then ends. The log thread has ended before.
+  package func stop() {
+    monitor.locked {
+      isStopping = true
+      monitor.signal()
+    }
+    thread?.join()
+  }
+
+  private func run() {
+    while var list = next() {
+      while !list.isEmpty {
+        var part = ProposalList()
+        while let first = list.first, part.count < ApplyThread.commitEntries,
+          part.isEmpty || part.byteCount + first.pointee.byteCount <= ApplyThread.commitBytes
+        {
+          guard let taken = list.removeFirst() else { break }
+          part.append(taken)
+        }
+        let isApplied = apply(part)
+        if isApplied { finish(&part) } else { part.freeAll() }
+        guard isApplied else { return list.freeAll() }
+      }
+    }
+  }
+
+  /// Waits for entries; nil when stopped and nothing is left.
+  private func next() -> ProposalList? {
+    monitor.locked {
+      while inbox.isEmpty, !isStopping { monitor.wait() }
+      let list = inbox
+      inbox = ProposalList()
+      return list.isEmpty ? nil : list
+    }
+  }
+
+  /// A committed entry can't be refused: on a full disk this waits and tries again, and never skips. False when the
+  /// store failed for good, or the server stops while the disk is full (the log still has the entries).
+  private func apply(_ part: ProposalList) -> Bool {
+    let begun = monotonicNanoseconds()
+    while true {
+      do {
+        try applier.commit(part)
+        if status.isApplyStalled.exchange(false, ordering: .relaxed) { logger.notice("disk has room again: applying") }
+        let took_ms = (monotonicNanoseconds() - begun) / 1_000_000
+        if took_ms > ApplyThread.slow_ms {
+          status.slowApplies.wrappingAdd(1, ordering: .relaxed)
+          logger.warning("apply took too long", metadata: ["took_ms": "\(took_ms)", "entries": "\(part.count)"])
+        }
+        return true
+      } catch .storage(.noSpace) {
+        if !status.isApplyStalled.exchange(true, ordering: .relaxed) {
+          logger.error("no space left for the database: applying waits until there is room")
+        }
+        let isOver = monitor.locked {
+          if !isStopping { monitor.wait(atMost_ms: ApplyThread.stall_ms) }
+          return isStopping
+        }
+        if isOver { return false }
+      } catch {
+        latch.fail("applying entry \(part.first?.pointee.index ?? 0): \(error)")
+        return false
+      }
+    }
+  }
+
+  private func finish(_ part: inout ProposalList) {
+    // Published: from here on a read sees it, so its answer may go out.
+    status.applied.store(part.lastIndex, ordering: .releasing)
+    status.proposalsPending.wrappingSubtract(part.count, ordering: .relaxed)
+    status.proposalBytesPending.wrappingSubtract(part.byteCount, ordering: .relaxed)
+    applier.answer(through: sink)
+    part.freeAll()
+    checkpoints.applied(bytes: applier.takeAppliedBytes())
+  }
+}

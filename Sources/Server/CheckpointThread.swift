@@ -1,0 +1,136 @@
+// The checkpoint thread: makes the tree durable in the background, so that the log can be recycled and a restart replays
+// little. A write's durability never waits for it.
+import Logging
+import NeedletailBackend
+import NeedletailMVCC
+
+package struct CheckpointOptions: Sendable {
+  /// A checkpoint begins when commands of so many bytes were applied since the last,
+  package var bytes = 64 << 20
+  /// or when so much time has passed and anything was applied.
+  package var interval_ms = 30_000
+  /// Whether one begins right after a start that replayed entries, so that they are not replayed again.
+  package var afterReplay = true
+
+  package init() {}
+}
+
+/// How the apply thread tells the checkpoint thread what it did.
+/// Sendable: the counters are guarded by the monitor.
+package final class CheckpointTrigger: @unchecked Sendable {
+  enum Reason {
+    case due
+    case stop
+  }
+
+  private let options: CheckpointOptions
+  private let monitor = Monitor()
+  private var bytes = 0
+  private var isAsked = false
+  private var isStopping = false
+
+  package init(_ options: CheckpointOptions) {
+    self.options = options
+  }
+
+  func applied(bytes more: Int) {
+    monitor.locked {
+      bytes += more
+      if bytes >= options.bytes { monitor.signal() }
+    }
+  }
+
+  /// One checkpoint soon, whatever the counters say.
+  package func ask() {
+    monitor.locked {
+      isAsked = true
+      monitor.signal()
+    }
+  }
+
+  func stop() {
+    monitor.locked {
+      isStopping = true
+      monitor.signal()
+    }
+  }
+
+  /// Blocks until a checkpoint is due.
+  func wait() -> Reason {
+    let deadline = monotonicNanoseconds() + UInt64(options.interval_ms) * 1_000_000
+    return monitor.locked {
+      while !isStopping {
+        let now = monotonicNanoseconds()
+        let isTime = now >= deadline
+        if isAsked || bytes >= options.bytes || isTime {
+          let isDue = isAsked || bytes > 0
+          isAsked = false
+          bytes = 0
+          if isDue { return .due }
+          monitor.wait(atMost_ms: options.interval_ms)
+          continue
+        }
+        monitor.wait(atMost_ms: Int((deadline - now) / 1_000_000) + 1)
+      }
+      return .stop
+    }
+  }
+}
+
+/// Sendable: the thread is started and joined by the node alone.
+package final class CheckpointThread: @unchecked Sendable {
+  private let database: Database
+  private let trigger: CheckpointTrigger
+  private let status: NodeStatus
+  private let latch: Latch
+  private let logger: Logger
+  private let recycle: @Sendable () -> Void
+  private var thread: Thread?
+
+  /// `recycle` wakes the log thread after each checkpoint: it owns the segments.
+  package init(
+    _ database: Database, trigger: CheckpointTrigger, status: NodeStatus, latch: Latch, logger: Logger,
+    recycle: @escaping @Sendable () -> Void
+  ) {
+    self.database = database
+    self.trigger = trigger
+    self.status = status
+    self.latch = latch
+    self.logger = logger
+    self.recycle = recycle
+  }
+
+  package func start() throws(ServerError) {
+    thread = try Thread("checkpoint") { self.run() }
+  }
+
+  /// Ends after the checkpoint under way, if any.
+  package func stop() {
+    trigger.stop()
+    thread?.join()
+  }
+
+  private func run() {
+    while trigger.wait() == .due {
+      guard checkpoint() else { return }
+      recycle()
+    }
+  }
+
+  /// False when the database failed for good. A full disk is no such failure: the log keeps what it has, and the next
+  /// round tries again.
+  package func checkpoint() -> Bool {
+    do {
+      try database.checkpoint()
+    } catch .noSpace(let bytes) {
+      logger.error("no space left for a checkpoint of the database", metadata: ["bytes": "\(bytes)"])
+      return true
+    } catch {
+      latch.fail("checkpoint: \(error)")
+      return false
+    }
+    status.checkpointed.store(database.durableWords[StoreWord.appliedIndex], ordering: .releasing)
+    status.checkpoints.wrappingAdd(1, ordering: .relaxed)
+    return true
+  }
+}

@@ -1,0 +1,94 @@
+// What an entry of the log says: a format version, a tag, and the request's protobuf bytes as they came.
+//
+//   offset  size
+//   0       1     format version, 1
+//   1       1     tag: 1 = put, 2 = delete range
+//   2       rest  the request message
+import NeedletailBackend
+import NeedletailBytes
+import NeedletailMVCC
+import NeedletailRPC
+
+package enum CommandTag: UInt8, Sendable {
+  case put = 1
+  case deleteRange = 2
+}
+
+/// A parsed command; `request` points into the entry.
+package struct Command {
+  package static let version: UInt8 = 1
+  package static let headSize = 2
+
+  package var tag: CommandTag
+  package var request: UnsafeRawBufferPointer
+
+  /// Nil for bytes that this version does not know.
+  package init?(_ bytes: UnsafeRawBufferPointer) {
+    guard bytes.count >= Command.headSize, bytes[0] == Command.version, let tag = CommandTag(rawValue: bytes[1]) else {
+      return nil
+    }
+    self.tag = tag
+    request = UnsafeRawBufferPointer(rebasing: bytes[Command.headSize...])
+  }
+
+  /// Applies it and appends the answer's body. The outcome is a function of the store and the bytes alone: every member,
+  /// and every replay, comes to the same.
+  package func apply(
+    _ writer: StoreWriter, _ batch: WriteBatch, term: UInt64, into out: inout OutBuffer
+  ) throws(MVCCError) {
+    switch tag {
+    case .put:
+      guard let request = try? PutRequestView(request) else { throw .corrupt("a put that does not parse") }
+      try writer.put(batch, PutCommand(request), term: term, into: &out)
+    case .deleteRange:
+      guard let request = try? DeleteRangeRequestView(request) else {
+        throw .corrupt("a delete that does not parse")
+      }
+      try writer.deleteRange(batch, DeleteRangeCommand(request), term: term, into: &out)
+    }
+  }
+}
+
+extension PutCommand {
+  init(_ request: PutRequestView) {
+    self.init(key: request.key, value: request.value)
+    lease = request.lease
+    prevKV = request.prevKV
+    ignoreValue = request.ignoreValue
+    ignoreLease = request.ignoreLease
+  }
+}
+
+extension DeleteRangeCommand {
+  init(_ request: DeleteRangeRequestView) {
+    self.init(key: request.key, rangeEnd: request.rangeEnd)
+    prevKV = request.prevKV
+  }
+}
+
+extension RangeQuery {
+  /// Nil where the sort options are not etcd's.
+  init?(_ request: RangeRequestView) {
+    guard let order = Order(rawValue: UInt8(clamping: request.rawSortOrder)),
+      let target = Target(rawValue: UInt8(clamping: request.rawSortTarget)),
+      request.rawSortOrder >= 0, request.rawSortTarget >= 0
+    else { return nil }
+    self.init(key: request.key, rangeEnd: request.rangeEnd)
+    self.order = order
+    self.target = target
+    limit = request.limit
+    revision = request.revision
+    keysOnly = request.keysOnly
+    countOnly = request.countOnly
+    minModRevision = request.minModRevision
+    maxModRevision = request.maxModRevision
+    minCreateRevision = request.minCreateRevision
+    maxCreateRevision = request.maxCreateRevision
+  }
+}
+
+extension StatusError {
+  package init(_ error: MVCCError) {
+    self.init(StatusCode(rawValue: error.code) ?? .unknown, error.message)
+  }
+}

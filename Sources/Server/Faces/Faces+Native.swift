@@ -1,0 +1,175 @@
+// The native face: frames in, interceptors, handlers, frames out. docs/protocol.md has every byte.
+import NeedletailBackend
+import NeedletailBytes
+import NeedletailMVCC
+import NeedletailRPC
+
+extension Faces {
+  /// Answers the preface. False when the connection ends here.
+  func greet(_ connection: ConnectionPointer, version: UInt8) -> Bool {
+    guard version == Preface.version else {
+      refuse(
+        connection, .unimplemented,
+        "protocol version \(version) is not spoken here; this server speaks \(Preface.version)")
+      return false
+    }
+    guard !connection.pointee.isOverLimit else {
+      refuse(connection, .resourceExhausted, "too many connections")
+      return false
+    }
+    var hello = Hello()
+    hello.serverVersion = Version.program
+    hello.appendFrame(to: &connection.pointee.output)
+    return true
+  }
+
+  /// Ends the connection with an error on stream 0.
+  func refuse(_ connection: ConnectionPointer, _ code: StatusCode, _ message: String) {
+    connection.pointee.output.appendErrorFrame(
+      rawMethod: Method.hello.rawValue, stream: 0, code: code, message: message)
+    connection.pointee.finish()
+  }
+
+  @inline(__always)
+  mutating func receiveNative(_ connection: ConnectionPointer, _ bytes: UnsafeRawBufferPointer) -> Int {
+    var parser = FrameParser(bytes, side: .server, bodyLimit: FrameLimits.requestBodyBytes)
+    do throws(FrameError) {
+      while connection.pointee.mayAnswer, let frame = try parser.next() { serve(connection, frame) }
+    } catch {
+      refuse(connection, error.code, error.description)
+    }
+    return parser.consumed
+  }
+
+  @inline(__always)
+  private mutating func serve(_ connection: ConnectionPointer, _ frame: Frame) {
+    guard let rpc = RPC(method: frame.header.rawMethod) else {
+      connection.pointee.output.appendErrorFrame(
+        rawMethod: frame.header.rawMethod, stream: frame.header.stream, code: .unimplemented,
+        message: "unknown method \(frame.header.rawMethod)")
+      return
+    }
+    var call = Call(rpc, requestBytes: frame.body.count, startedAt_ns: now_ns)
+    call.body = frame.body
+    let mark = connection.pointee.output.count
+    do throws(StatusError) {
+      try chain.admit(call)
+      if try handle(rpc, connection, frame) {
+        let size = connection.pointee.output.count &- mark
+        chain.finished(call, Outcome(code: .ok, answerBytes: size), connection)
+      }
+    } catch {
+      connection.pointee.output.truncate(to: mark)
+      fail(connection, call, frame.header, error)
+    }
+  }
+
+  @inline(never)
+  private mutating func fail(
+    _ connection: ConnectionPointer, _ call: Call, _ header: FrameHeader, _ error: StatusError
+  ) {
+    connection.pointee.output.appendErrorFrame(
+      rawMethod: header.rawMethod, stream: header.stream, code: error.code, message: error.message)
+    let outcome = Outcome(code: error.code, answerBytes: error.message.utf8.count + FrameHeader.byteCount)
+    chain.finished(call, outcome, connection)
+  }
+
+  /// Appends the answer and gives true, or gives false when it comes later.
+  @inline(__always)
+  private mutating func handle(
+    _ rpc: RPC, _ connection: ConnectionPointer, _ frame: Frame
+  ) throws(StatusError) -> Bool {
+    switch rpc {
+    case .range:
+      let request: RangeRequestView
+      do { request = try RangeRequestView(frame.body) } catch { throw malformed("RangeRequest", error) }
+      let at = connection.pointee.output.openFrame()
+      try server.range(view(), request, into: &connection.pointee.output)
+      closeFrame(connection, at, frame.header)
+      return true
+    case .put:
+      try server.put(frame.body, reply: address(connection, frame.header))
+      connection.pointee.deferAnswer()
+      return false
+    case .deleteRange:
+      try server.deleteRange(frame.body, reply: address(connection, frame.header))
+      connection.pointee.deferAnswer()
+      return false
+    case .status:
+      let at = connection.pointee.output.openFrame()
+      status().encode(to: &connection.pointee.output)
+      closeFrame(connection, at, frame.header)
+      return true
+    case .health:
+      if let illness = illness() { throw StatusError(.unavailable, illness) }
+      let at = connection.pointee.output.openFrame()
+      closeFrame(connection, at, frame.header)
+      return true
+    }
+  }
+
+  @inline(never)
+  private func malformed(_ message: String, _ error: ProtoError) -> StatusError {
+    StatusError(.invalidArgument, "needletail: malformed \(message): \(error)")
+  }
+
+  @inline(__always)
+  private func closeFrame(_ connection: ConnectionPointer, _ at: Int, _ request: FrameHeader) {
+    connection.pointee.output.closeFrame(
+      at: at, rawMethod: request.rawMethod, flags: FrameFlags.answer | FrameFlags.endOfStream, stream: request.stream,
+      status: 0)
+  }
+
+  private func address(_ connection: ConnectionPointer, _ header: FrameHeader) -> ReplyAddress {
+    ReplyAddress(
+      reactor: reactor, method: header.rawMethod, slot: connection.pointee.slot,
+      generation: connection.pointee.generation, stream: header.stream, requestBytes: header.length,
+      startedAt_ns: now_ns)
+  }
+
+  /// Sends a deferred answer.
+  mutating func completeNative(_ connection: ConnectionPointer?, _ reply: UnsafeMutablePointer<Mail>) {
+    let address = reply.pointee.address
+    let status = reply.pointee.status
+    if let connection {
+      let at = connection.pointee.output.openFrame()
+      connection.pointee.output.append(reply.body)
+      connection.pointee.output.closeFrame(
+        at: at, rawMethod: address.method, flags: FrameFlags.answer | FrameFlags.endOfStream, stream: address.stream,
+        status: status)
+    }
+    guard let rpc = RPC(method: address.method) else { return }
+    let call = Call(rpc, requestBytes: Int(address.requestBytes), startedAt_ns: address.startedAt_ns)
+    let code = StatusCode(rawValue: status) ?? .unknown
+    chain.finished(call, Outcome(code: code, answerBytes: reply.body.count + FrameHeader.byteCount), connection)
+  }
+
+  // MARK: - Maintenance
+
+  private mutating func status() -> StatusResponse {
+    let node = server.status
+    let identity = server.store.identity
+    var answer = StatusResponse()
+    answer.header = ResponseHeader(
+      clusterID: identity.clusterID, memberID: identity.memberID,
+      revision: Int64(clamping: view().word(StoreWord.revision)), raftTerm: node.term.load(ordering: .relaxed))
+    answer.version = Version.compatible
+    answer.dbSize = Int64(clamping: context.figures.databaseBytes.load(ordering: .relaxed))
+    answer.dbSizeInUse = Int64(clamping: context.figures.databaseLiveBytes.load(ordering: .relaxed))
+    answer.leader = answer.header.memberID
+    answer.raftIndex = node.committed.load(ordering: .relaxed)
+    answer.raftTerm = node.term.load(ordering: .relaxed)
+    answer.raftAppliedIndex = node.applied.load(ordering: .relaxed)
+    if let illness = illness() { answer.errors = [illness] }
+    return answer
+  }
+
+  /// Why this server can't do all of its work now; nil while it can.
+  func illness(excludingNoSpace: Bool = false) -> String? {
+    if let failure = context.latch.failure { return failure }
+    let node = server.status
+    if node.isStopping.load(ordering: .relaxed) { return "etcdserver: server stopped" }
+    let isFull = node.isLogFull.load(ordering: .relaxed) || node.isApplyStalled.load(ordering: .relaxed)
+    return isFull && !excludingNoSpace ? "NOSPACE: no space left on the data directory's disk" : nil
+  }
+}

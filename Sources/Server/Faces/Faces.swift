@@ -1,0 +1,158 @@
+// One reactor's handler: tells a connection's protocol from its first bytes and gives its requests to the face for it.
+//
+// A snapshot is pinned at most once a batch, by the first request that reads. Faces is a struct of pointers and integers
+// on the hot path; the class references in it are constants that the loop never copies.
+import CNeedletail
+import Logging
+import NeedletailBackend
+import NeedletailBytes
+import NeedletailRPC
+
+/// What all reactors share. Immutable.
+package final class FaceContext: Sendable {
+  package let server: KVServer
+  package let metrics: MetricsPage
+  package let figures: ServerFigures
+  package let latch: Latch
+  package let logger: Logger
+  package let requestBytesMax: Int
+  /// Writes that one reactor may have on their way.
+  package let writesMax = 65_536
+  package let slowRequest_ms: UInt64
+
+  package init(
+    server: KVServer, metrics: MetricsPage, figures: ServerFigures, latch: Latch, logger: Logger,
+    requestBytesMax: Int, slowRequest_ms: UInt64
+  ) {
+    self.server = server
+    self.metrics = metrics
+    self.figures = figures
+    self.latch = latch
+    self.logger = logger
+    self.requestBytesMax = requestBytesMax
+    self.slowRequest_ms = slowRequest_ms
+  }
+}
+
+package struct Faces: Handler {
+  /// A connection's `face`.
+  enum Kind {
+    static let unknown: UInt8 = 0
+    static let native: UInt8 = 1
+    static let http: UInt8 = 2
+  }
+
+  let context: FaceContext
+  let server: KVServer
+  let reactor: UInt16
+  var chain: InterceptorChain
+  /// When this batch began.
+  var now_ns: UInt64 = 0
+
+  private let reader: ReaderHandle
+  private var pinned: SnapshotView?
+
+  /// On the reactor's thread; `close` gives the reader slot back.
+  package init(_ context: FaceContext, reactor: Int, metrics: ThreadMetrics) throws(ServerError) {
+    self.context = context
+    server = context.server
+    self.reactor = UInt16(reactor)
+    reader = try context.server.makeReader()
+    chain = InterceptorChain(
+      metrics: MetricsInterceptor(metrics),
+      slowRequests: SlowRequestInterceptor(
+        threshold_ms: context.slowRequest_ms, log: SlowRequestLog(context.logger)),
+      limits: LimitsInterceptor(requestBytesMax: context.requestBytesMax, writesMax: context.writesMax))
+  }
+
+  package func close() {
+    reader.free()
+    chain.metrics.free()
+  }
+
+  // MARK: - Batches
+
+  package mutating func beginBatch() {
+    now_ns = nt_nanoseconds()
+    chain.metrics.beginBatch(at: now_ns)
+  }
+
+  package mutating func endBatch() {
+    if pinned != nil {
+      reader.unpin()
+      pinned = nil
+    }
+    chain.metrics.endBatch()
+  }
+
+  /// The snapshot of this batch: every write that was acknowledged before a request of the batch was sent is in it.
+  @inline(__always)
+  mutating func view() -> SnapshotView {
+    if let pinned { return pinned }
+    let view = reader.pin()
+    pinned = view
+    return view
+  }
+
+  // MARK: - Connections
+
+  package mutating func receive(_ connection: ConnectionPointer, _ bytes: UnsafeRawBufferPointer) -> Int {
+    if _fastPath(connection.pointee.face == Kind.native) { return receiveNative(connection, bytes) }
+    if connection.pointee.face == Kind.http { return receiveHTTP(connection, bytes) }
+    return sniff(connection, bytes)
+  }
+
+  @inline(never)
+  private mutating func sniff(_ connection: ConnectionPointer, _ bytes: UnsafeRawBufferPointer) -> Int {
+    guard let first = bytes.first else { return 0 }
+    switch Preface.match(bytes) {
+    case .incomplete:
+      return 0
+    case .matched(let version):
+      connection.pointee.face = Kind.native
+      connection.pointee.greet()
+      guard greet(connection, version: version) else { return bytes.count }
+      let rest = UnsafeRawBufferPointer(rebasing: bytes[Preface.byteCount...])
+      return Preface.byteCount + receiveNative(connection, rest)
+    case .mismatched:
+      // Every HTTP method is in capital letters.
+      guard first >= UInt8(ascii: "A"), first <= UInt8(ascii: "Z") else {
+        refuse(connection, .invalidArgument, "neither the native protocol nor HTTP")
+        return bytes.count
+      }
+      connection.pointee.face = Kind.http
+      return receiveHTTP(connection, bytes)
+    }
+  }
+
+  package mutating func complete(_ connection: ConnectionPointer?, _ reply: UnsafeMutablePointer<Mail>) {
+    // Only the native face has requests that are answered later.
+    completeNative(connection, reply)
+  }
+
+  package mutating func abandoned(_ connection: ConnectionPointer, _ reason: AbandonReason) {
+    if connection.pointee.face == Kind.http {
+      appendHTTP(connection, 408, "Request Timeout", "the request was not finished\n", closing: true)
+      return
+    }
+    switch reason {
+    case .greetingTimeout: refuse(connection, .deadlineExceeded, "no protocol was spoken in time")
+    case .stalled: refuse(connection, .deadlineExceeded, "no progress for too long")
+    case .truncated: refuse(connection, .invalidArgument, "the stream ended within a frame")
+    }
+  }
+
+  package mutating func closed(_ connection: ConnectionPointer) {}
+
+  package mutating func notice(_ notice: ReactorNotice) {
+    switch notice {
+    case .acceptFailed(let code):
+      context.logger.error(
+        "connections can't be accepted", metadata: ["error": "\(ReactorError(call: "accept", code: code))"])
+    case .connectionLimit(let limit):
+      context.logger.warning("too many connections: more are refused", metadata: ["limit": "\(limit)"])
+    case .cutOff(let count):
+      context.logger.warning("connections were cut off unfinished", metadata: ["count": "\(count)"])
+    }
+  }
+}

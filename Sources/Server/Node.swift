@@ -1,0 +1,160 @@
+// One member: its directory, tree, log and threads, put together, started and stopped in the right order.
+import Glibc
+import Logging
+import NeedletailBackend
+import NeedletailMVCC
+import NeedletailRPC
+import NeedletailWAL
+
+package struct NodeOptions: Sendable {
+  package var dataDirectory: String
+  package var database = DatabaseOptions()
+  package var log = WALOptions()
+  /// Another disk beneath the log, in tests.
+  package var makeLogDevice: LogDeviceMaker?
+  package var checkpoint = CheckpointOptions()
+  package var singleNode = SingleNodeOptions()
+  /// Bound of one request in bytes; etcd's default.
+  package var requestLimit = 1_572_864
+  /// Bound of one answer in bytes.
+  package var answerLimit = 1 << 30
+
+  package init(dataDirectory: String) {
+    self.dataDirectory = dataDirectory
+  }
+}
+
+/// Sendable: opened, started and stopped by one thread; what others use is `server` and `status`.
+package final class Node: @unchecked Sendable {
+  package let directory: DataDirectory
+  package let database: Database
+  package let store: Store
+  package let status: NodeStatus
+  package let server: KVServer
+  package let latch: Latch
+  package let replayedEntries: UInt64
+  private let singleNode: SingleNode
+  private let apply: ApplyThread
+  private let checkpoints: CheckpointTrigger
+  private let checkpointsAfterReplay: Bool
+  private let checkpointThread: CheckpointThread
+
+  /// Takes the directory's lock, opens the tree, and brings it up to the end of the log: when this returns, reads see
+  /// every write that was ever acknowledged. `onFailure` is called once if the node can't go on; the process should
+  /// then exit with a status other than 0.
+  package init(
+    _ options: NodeOptions, sink: any ReplySink, logger: Logger, onFailure: @escaping @Sendable (String) -> Void
+  ) throws(ServerError) {
+    directory = try DataDirectory(options.dataDirectory)
+    do { database = try Database.open(directory.databasePath, options.database) } catch { throw .database(error) }
+    let recovered: Recovered
+    do throws(ServerError) {
+      recovered = try Node.recover(directory, database, options)
+    } catch {
+      // The file's lock must not outlive the failure.
+      database.close()
+      throw error
+    }
+    let (start, applier, opened) = (recovered.start, recovered.applier, recovered.opened)
+    store = recovered.store
+    replayedEntries = recovered.replayed
+    if let torn = opened.report.torn {
+      logger.warning(
+        "the write-ahead log had a torn tail, never acknowledged: cut, and kept aside",
+        metadata: ["copy": "\(torn.copy)", "bytes": "\(torn.length)", "why": "\(torn.reason)"])
+    }
+
+    status = NodeStatus(term: max(1, start.term), applied: opened.lastIndex)
+    status.checkpointed.store(database.durableWords[StoreWord.appliedIndex], ordering: .relaxed)
+    let status = status
+    latch = Latch(logger) { reason in
+      // Nothing more is taken: it could not be answered.
+      status.isStopping.store(true, ordering: .releasing)
+      onFailure(reason)
+    }
+    checkpoints = CheckpointTrigger(options.checkpoint)
+    checkpointsAfterReplay = options.checkpoint.afterReplay
+    apply = ApplyThread(
+      applier, status: status, sink: sink, latch: latch, checkpoints: checkpoints, logger: logger)
+    singleNode = try SingleNode(
+      opened.log, lastIndex: opened.lastIndex, options: options.singleNode, status: status,
+      apply: apply, sink: sink, latch: latch, logger: logger)
+    let node = singleNode
+    checkpointThread = CheckpointThread(
+      database, trigger: checkpoints, status: status, latch: latch, logger: logger) { node.recycleSoon() }
+    // An entry must fit a segment.
+    let requestLimit = min(options.requestLimit, opened.log.maximumPayload)
+    server = KVServer(store, status: status, consensus: singleNode, requestLimit: requestLimit)
+    logger.info(
+      "recovered",
+      metadata: [
+        "applied": "\(start.index)", "replayed": "\(replayedEntries)", "last": "\(opened.lastIndex)",
+        "log": "\(opened.log.summary)",
+      ])
+  }
+
+  /// Starts the threads: from here on writes are answered.
+  package func start() throws(ServerError) {
+    try checkpointThread.start()
+    try apply.start()
+    try singleNode.start()
+    if replayedEntries > 0, checkpointsAfterReplay { checkpoints.ask() }
+  }
+
+  /// Call when no reactor proposes or reads any more. What was proposed is made durable, applied and answered; then the
+  /// tree is checkpointed, so that the next start replays nothing.
+  package func stop() {
+    singleNode.stop()
+    apply.stop()
+    checkpointThread.stop()
+    if latch.failure == nil, !status.isApplyStalled.load(ordering: .relaxed) { _ = checkpointThread.checkpoint() }
+    database.close()
+    directory.close()
+  }
+
+  /// One checkpoint soon.
+  package func askForCheckpoint() { checkpoints.ask() }
+
+  private struct Recovered {
+    var store: Store
+    var applier: Applier
+    var opened: LogOpener.Opened
+    /// Where the tree stood, and how many entries came on top.
+    var start: (index: UInt64, term: UInt64)
+    var replayed: UInt64
+  }
+
+  /// Opens store and log, and replays what the tree lacks.
+  private static func recover(
+    _ directory: DataDirectory, _ database: Database, _ options: NodeOptions
+  ) throws(ServerError) -> Recovered {
+    let store: Store
+    do { store = try Store.open(database, identity: directory.identity, answerLimit: options.answerLimit) } catch {
+      throw .store(error)
+    }
+    let start = try applied(database)
+    let applier = Applier(store)
+    var replayer = Replayer(applier)
+    var logOptions = options.log
+    logOptions.storeID = StoreID(high: directory.identity.clusterID, low: directory.identity.memberID)
+    let opener = LogOpener(directory: directory.logPath, options: logOptions, makeDevice: options.makeLogDevice)
+    let opened = try opener.open(appliedIndex: start.index, appliedTerm: start.term) {
+      (entry) throws(ServerError) in try replayer.take(entry)
+    }
+    do throws(ServerError) { try replayer.flush() } catch {
+      opened.log.close()
+      throw error
+    }
+    return Recovered(store: store, applier: applier, opened: opened, start: start, replayed: replayer.count)
+  }
+
+  /// The last entry that the tree holds.
+  private static func applied(_ database: Database) throws(ServerError) -> (index: UInt64, term: UInt64) {
+    let reader: ReaderHandle
+    do { reader = try database.makeReader() } catch { throw .database(error) }
+    defer { reader.free() }
+    let view = reader.pin()
+    defer { reader.unpin() }
+    return (view.word(StoreWord.appliedIndex), view.word(StoreWord.appliedTerm))
+  }
+}

@@ -1,0 +1,53 @@
+// The one table of all RPCs: routing, metric labels and limits come from it. What is not in it does not exist.
+import NeedletailRPC
+
+/// Raw values are dense: they index the metrics.
+package enum RPC: UInt8, CaseIterable, Sendable {
+  case range
+  case put
+  case deleteRange
+  case status
+  case health
+
+  package static var count: Int { allCases.count }
+
+  /// Nil for a method that this server does not have.
+  @inline(__always)
+  package init?(method: UInt16) {
+    switch Method(rawValue: method) {
+    case .range: self = .range
+    case .put: self = .put
+    case .deleteRange: self = .deleteRange
+    case .status: self = .status
+    case .health: self = .health
+    default: return nil
+    }
+  }
+
+  /// gRPC's names, as metrics and logs show them.
+  package var service: String {
+    switch self {
+    case .range, .put, .deleteRange: "etcdserverpb.KV"
+    case .status: "etcdserverpb.Maintenance"
+    case .health: "grpc.health.v1.Health"
+    }
+  }
+
+  package var name: String {
+    switch self {
+    case .range: "Range"
+    case .put: "Put"
+    case .deleteRange: "DeleteRange"
+    case .status: "Status"
+    case .health: "Check"
+    }
+  }
+
+  /// True where the request goes through the log and its answer comes later.
+  package var isWrite: Bool {
+    switch self {
+    case .put, .deleteRange: true
+    case .range, .status, .health: false
+    }
+  }
+}

@@ -1,0 +1,51 @@
+// The flags of the server: etcd's names where etcd has one.
+
+enum FlagTable {
+  private static let cluster = "this server has no peers yet"
+  private static let transport = "TLS is not served yet"
+
+  static let all: [Flag] = [
+    Flag("name", "this member's name"),
+    Flag("data-dir", "where the data lies (./NAME.needletail)"),
+    Flag("listen-client-urls", "http://host:port or unix://path, separated by commas (http://127.0.0.1:2379)"),
+    Flag("advertise-client-urls", "what clients are told to use (the listen URLs)"),
+    Flag("log-level", "debug, info, warn, error (info)"),
+    Flag("max-request-bytes", "largest request (1572864)"),
+    Flag("snapshot-count", "a checkpoint at the latest after so many MiB of writes have been applied (64)"),
+    Flag("warning-apply-duration", "requests slower than so many ms are logged (300)"),
+    Flag("reactors", "threads that serve connections (the processors, 4 at most)"),
+    Flag("reactor", "auto, io_uring or epoll (auto)"),
+    Flag("wal-io", "how the log is written: auto, io_uring or pwritev2 (auto)"),
+    Flag("max-connections", "client connections at once (16384 for each reactor)"),
+    Flag("stop-timeout", "ms given to requests in flight at a stop (5000)"),
+
+    Flag(ignoring: "quota-backend-bytes", "the database has no quota yet"),
+    Flag(ignoring: "listen-peer-urls", cluster),
+    Flag(ignoring: "initial-advertise-peer-urls", cluster),
+    Flag(ignoring: "initial-cluster", cluster),
+    Flag(ignoring: "initial-cluster-state", cluster),
+    Flag(ignoring: "initial-cluster-token", cluster),
+    Flag(ignoring: "heartbeat-interval", cluster),
+    Flag(ignoring: "election-timeout", cluster),
+    Flag(ignoring: "strict-reconfig-check", isSwitch: true, cluster),
+    Flag(ignoring: "pre-vote", isSwitch: true, cluster),
+  ]
+
+  static var help: String {
+    var text = """
+      needletail: a strongly consistent key-value store, compatible with etcd v3
+
+      usage: needletail [--flag value | --flag=value]…
+      Each flag can also be given as a variable: --data-dir is ETCD_DATA_DIR.
+
+
+      """
+    let width = (all.map(\.name.count).max() ?? 0) + 4
+    for flag in all + [Flag("version", isSwitch: true, "print versions and exit"), Flag("help", isSwitch: true, "this")]
+    {
+      let name = "--" + flag.name
+      text += "  " + name + String(repeating: " ", count: max(1, width - name.count)) + flag.help + "\n"
+    }
+    return text
+  }
+}

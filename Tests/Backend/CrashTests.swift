@@ -1,0 +1,160 @@
+// A crash at every operation of small workloads: what opens afterwards is the last acknowledged checkpoint or the one at
+// work, whole, with no page leaked, and goes on from there, also when the recovery crashes in its turn.
+
+import Testing
+
+@testable import NeedletailBackend
+@testable import NeedletailSimulator
+
+/// Opens crash images and compares. The first failure is kept and ends the exploration.
+final class CrashExplorer {
+  private(set) var images = 0
+  private(set) var failure: String?
+  private var random: SeededGenerator
+  private let pageSize: Int
+  /// Crashes within crashes.
+  private static let levelsMax = 3
+
+  init(seed: UInt64, pageSize: Int) {
+    random = SeededGenerator(seed: seed ^ 0xC0FFEE)
+    self.pageSize = pageSize
+  }
+
+  func fail(_ text: String) { failure = failure ?? text }
+
+  /// Explores every operation of `store` from here on.
+  func watch(_ store: SimulatedPageStore, level: Int = 1, legal: @escaping () -> [ModelState]) {
+    store.poisonsReleased = true
+    store.observer = { [unowned store] operation in self.explore(store, level: level, operation, legal()) }
+  }
+
+  func explore(
+    _ store: SimulatedPageStore, level: Int, _ operation: SimulatedPageStore.Operation?, _ legal: [ModelState]
+  ) {
+    let all = SimulatedPageStore.Survival.allCases
+    let survivals = level == 1 ? all : [all[random.below(all.count)]]
+    for survival in survivals where failure == nil {
+      let image = store.powerCut(survival, using: &random)
+      verify(image, level, legal, "level \(level) \(survival) at \(store.operations): \(describe(operation))")
+    }
+    guard failure == nil, level == 1 || random.below(4) == 0 else { return }
+    verify(
+      store.processCrash(), level, legal, "level \(level) process crash at \(store.operations): \(describe(operation))")
+  }
+
+  private func describe(_ operation: SimulatedPageStore.Operation?) -> String { operation.map { "\($0)" } ?? "end" }
+
+  /// `image` must open as one of the `legal` states.
+  func verify(_ image: SimulatedPageStore, _ level: Int, _ legal: [ModelState], _ label: String, always: Bool = false) {
+    images += 1
+    image.poisonsReleased = true
+    let goesDeeper = level < Self.levelsMax && (always || random.below(10) == 0)
+    if goesDeeper { watch(image, level: level + 1) { legal } }
+    do {
+      let database = try Database(store: image, path: "image", options: options(pageSize: pageSize))
+      let number = try database.withSnapshot { $0.word(0) }
+      guard let state = legal.first(where: { $0.number == number }) else {
+        throw Difference("state \(number), legal are \(legal.map { $0.number })")
+      }
+      try database.compare(state)
+      try database.expectSound()
+      if goesDeeper {
+        try live(on: image, database, state, level)
+      } else {
+        database.close()
+      }
+      if let violation = image.violations.first { throw Difference(violation) }
+    } catch {
+      fail("\(label): \(error)")
+    }
+  }
+
+  /// A few more batches and a checkpoint after a recovery, crashes included.
+  private func live(
+    on image: SimulatedPageStore, _ database: Database, _ state: ModelState, _ level: Int
+  ) throws {
+    let workload = Workload(seed: random.next(), store: image, database: database, state: state)
+    watch(image, level: level + 1) { [unowned workload] in workload.legal }
+    for _ in 0..<3 { try workload.batch() }
+    try workload.checkpoint()
+    try workload.batch()
+    try workload.compareAll()
+    try database.expectSound()
+    image.observer = nil
+    workload.finish()
+  }
+}
+
+struct CrashTests {
+  @Test(arguments: seeds(10)) func everyOperation(seed: UInt64) throws {
+    try explore(seed: seed, steps: 14, pageSize: seed % 5 == 0 ? 1024 : 512, largeValues: false)
+  }
+
+  /// Values that make the file grow.
+  @Test(arguments: seeds(2)) func growing(seed: UInt64) throws {
+    try explore(seed: seed &+ 1000, steps: 10, pageSize: seed % 2 == 0 ? 4096 : 512, largeValues: true)
+  }
+
+  @Test(arguments: [512, 4096, 8192, 65536]) func creation(pageSize: Int) throws {
+    let explorer = CrashExplorer(seed: 7, pageSize: pageSize)
+    let store = SimulatedPageStore()
+    for _ in 0..<4 {
+      explorer.watch(store) { [ModelState()] }
+      let fresh = SimulatedPageStore()
+      explorer.watch(fresh) { [ModelState()] }
+      let database = try Database(store: fresh, path: "fresh", options: options(pageSize: pageSize))
+      explorer.explore(fresh, level: 1, nil, [ModelState()])
+      database.close()
+    }
+    #expect(explorer.failure == nil)
+    #expect(explorer.images > 100)
+  }
+
+  private func explore(seed: UInt64, steps: Int, pageSize: Int, largeValues: Bool) throws {
+    let explorer = CrashExplorer(seed: seed, pageSize: pageSize)
+    let store = SimulatedPageStore()
+    explorer.watch(store) { [ModelState()] }
+    let database = try Database(store: store, path: "simulated", options: options(pageSize: pageSize))
+    let workload = Workload(
+      seed: seed, store: store, database: database, state: ModelState(), largeValues: largeValues)
+    var isInside = false
+    store.observer = { [unowned store, unowned workload] operation in
+      explorer.explore(store, level: 1, operation, workload.legal)
+      // The writer does not wait for a checkpoint: let it work in the middle of one.
+      if workload.begun != nil, !isInside, workload.random.below(3) == 0 {
+        isInside = true
+        do { try workload.batch() } catch { explorer.fail("batch during a checkpoint: \(error)") }
+        isInside = false
+      }
+    }
+    for step in 0..<steps where explorer.failure == nil {
+      try workload.step()
+      do {
+        try workload.compareAll()
+        try database.expectSound()
+      } catch {
+        explorer.fail("after step \(step): \(error)")
+      }
+    }
+    if explorer.failure == nil { explorer.explore(store, level: 1, nil, workload.legal) }
+    store.observer = nil
+    workload.finish()
+    #expect(explorer.failure == nil, "seed \(seed)")
+    #expect(store.violations.isEmpty, "seed \(seed)")
+    #expect(explorer.images > 50)
+  }
+
+  /// A life that a crash undid never shares transaction numbers with the next: page headers tell the two apart.
+  @Test func transactionsAreNeverUsedTwice() throws {
+    let store = SimulatedPageStore()
+    var random = SeededGenerator(seed: 1)
+    var database = try Database(store: store, path: "first", options: options(pageSize: 512))
+    let tree = try database.write { try $0.openTree("t") }
+    try database.checkpoint()
+    for i in 0..<20 { try database.write { try $0.put(tree, [UInt8(i)], [1]) } }
+    let last = database.statistics.transaction
+    let image = store.powerCut(.all, using: &random)
+    database = try Database(store: image, path: "second", options: options(pageSize: 512))
+    #expect(database.statistics.transaction > last)
+  }
+}

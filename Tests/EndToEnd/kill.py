@@ -1,0 +1,182 @@
+"""SIGKILL at random moments of a load, again and again: every acknowledged put is there after the restart, with the revision that
+was acknowledged, and nothing that was never sent. Some kills hit the server while it recovers from the one before.
+
+The load is Debian's package index in a new generation each time it comes to its end: the value is the generation's number and the
+stanza, so that one can tell from a value which put it is."""
+
+import os
+import select
+import threading
+import time
+
+from debian import stanzas
+from needletail import OK, PUT, Client, Failure, Server, main, put_request, revision_of
+
+CONNECTIONS = 3
+DEPTH = 48
+
+
+class Ledger:
+    """What was sent and what was acknowledged, by key: (generation, revision)."""
+
+    def __init__(self, records, rng):
+        self.records = list(records.items())
+        rng.shuffle(self.records)
+        self.next = 0
+        self.generation = 1
+        self.sent = {}
+        self.acknowledged = {}
+        self.acknowledgements = 0
+        self.revision = 0
+
+    def take(self):
+        """The next put: (key, generation, value)."""
+        if self.next == len(self.records):
+            self.next = 0
+            self.generation += 1
+        key, stanza = self.records[self.next]
+        self.next += 1
+        self.sent[key] = self.generation
+        return key, self.generation, b"%d\n" % self.generation + stanza
+
+    def acknowledge(self, key, generation, revision):
+        self.acknowledgements += 1
+        self.revision = max(self.revision, revision)
+        if generation >= self.acknowledged.get(key, (0, 0))[0]:
+            self.acknowledged[key] = (generation, revision)
+
+    def compare(self, found):
+        """What is wrong with {key: (value, revision)}, and how many unacknowledged puts are there all the same."""
+        stanza_of = dict(self.records)
+        wrong, beyond = [], 0
+        for key, (generation, revision) in self.acknowledged.items():
+            if key not in found:
+                wrong.append(f"{key}: acknowledged in revision {revision}, missing")
+        for key, (value, revision) in found.items():
+            head, _, stanza = value.partition(b"\n")
+            generation = int(head) if head.isdigit() else -1
+            least, acknowledged_revision = self.acknowledged.get(key, (0, 0))
+            if stanza != stanza_of.get(key):
+                wrong.append(f"{key}: a value that was never put")
+            elif not least <= generation <= self.sent.get(key, 0):
+                wrong.append(f"{key}: generation {generation}, acknowledged {least}, sent {self.sent.get(key, 0)}")
+            elif generation == least and revision != acknowledged_revision:
+                wrong.append(f"{key}: revision {revision}, acknowledged with {acknowledged_revision}")
+            elif generation > least:
+                beyond += 1
+                # It is there now and stays: from here on it counts like an acknowledged one.
+                self.acknowledged[key] = (generation, revision)
+        return wrong, beyond
+
+
+def load_until_dead(server, ledger):
+    """Pipelined puts on several connections until the server is gone; answers that are still in the sockets count."""
+    clients = [Client(server.port) for _ in range(CONNECTIONS)]
+    waiting = [{} for _ in clients]
+    open_clients = set(range(CONNECTIONS))
+
+    def fill(i):
+        batch = []
+        while len(waiting[i]) < DEPTH:
+            key, generation, value = ledger.take()
+            clients[i].stream += 1
+            waiting[i][clients[i].stream] = (key, generation)
+            batch.append(Client.frame(PUT, clients[i].stream, put_request(key, value)))
+        if batch:
+            try:
+                clients[i].socket.sendall(b"".join(batch))
+            except OSError:
+                pass  # The answers that came before are still to be read.
+
+    def take_answers(i):
+        while (frame := clients[i].parse()) is not None:
+            _, _, stream, status, body = frame
+            if stream == 0 and status == OK:
+                continue
+            if status != OK:
+                raise Failure(f"a put was refused with status {status}: {body!r}")
+            key, generation = waiting[i].pop(stream)
+            ledger.acknowledge(key, generation, revision_of(body))
+
+    for i in range(CONNECTIONS):
+        fill(i)
+    while open_clients:
+        ready, _, _ = select.select([clients[i].socket for i in open_clients], [], [], 20)
+        if not ready:
+            raise Failure("no answer for 20 s")
+        for i in [i for i in open_clients if clients[i].socket in ready]:
+            try:
+                data = clients[i].socket.recv(1 << 18)
+            except OSError:
+                data = b""
+            if not data:
+                open_clients.discard(i)
+                continue
+            clients[i].input += data
+            take_answers(i)
+            fill(i)
+    for client in clients:
+        client.close()
+    return sum(map(len, waiting))
+
+
+def run(report, programs, folder, options, rng):
+    source, records = stanzas()
+    ledger = Ledger(records, rng)
+    directory = os.path.join(folder, "data")
+    slowest = 0.0
+    for cycle in range(1, options.cycles + 1):
+        if rng.random() < 0.25:
+            # A kill while it starts or recovers; it must do no harm, whatever point it had reached.
+            starting = Server(programs, directory, wait=False)
+            time.sleep(rng.uniform(0, 0.15))
+            starting.kill()
+        server = Server(programs, directory, wait=False)
+        slowest = max(slowest, server.wait_until_ready())
+        delay = rng.uniform(0.02, options.seconds)
+        timer = threading.Timer(delay, server.process.kill)
+        before = ledger.acknowledgements
+        timer.start()
+        try:
+            in_flight = load_until_dead(server, ledger)
+        finally:
+            timer.cancel()
+        code = server.wait()
+        name = f"cycle {cycle}: killed after {delay:.2f} s, {ledger.acknowledgements - before} puts acknowledged"
+        if code != -9:
+            report.check(False, name, f"the server ended by itself with {code}:\n{server.log()[-2000:]}")
+            return
+        clean, said = programs.check(directory)
+        report.check(clean, f"cycle {cycle}: db check is clean", said)
+
+        server = Server(programs, directory, wait=False)
+        slowest = max(slowest, server.wait_until_ready())
+        with server.client() as client:
+            found = {key: (value, revision) for key, value, revision in client.range_all(b"/debian/")}
+            everything = client.range_page(b"\0", b"\0", 1)[2]
+        wrong, beyond = ledger.compare(found)
+        if len(found) != everything:
+            wrong.append(f"{everything} keys in all, {len(found)} under /debian/")
+        if beyond > in_flight:
+            wrong.append(f"{beyond} unacknowledged puts are there, {in_flight} were in flight")
+        report.check(
+            not wrong, f"{name}; nothing lost, {beyond} of {in_flight} in flight are there too",
+            f"seed {options.seed}, {len(wrong)} wrong\n" + "\n".join(wrong[:20]))
+        # Half of the stops are graceful, so that both ways of starting are met with every kind of end before.
+        if rng.random() < 0.5:
+            server.kill()
+        else:
+            report.check(server.stop() == 0, f"cycle {cycle}: SIGTERM ends the server with exit 0", server.log()[-2000:])
+        if wrong:
+            return
+    report.check(ledger.acknowledgements > 0, f"{ledger.acknowledgements} puts acknowledged in all")
+    report.check(slowest < 5, f"healthy within 5 s of every start (slowest {slowest:.2f} s)")
+
+
+def arguments(parser):
+    parser.add_argument("--cycles", type=int, default=5, help="kills (5)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="longest load before a kill (2)")
+
+
+if __name__ == "__main__":
+    main("SIGKILL at random moments of a load", run, arguments)

@@ -1,0 +1,136 @@
+// Random commands and ranges with every option, against the naive store; answers compared field by field.
+import NeedletailBackend
+import NeedletailBytes
+import NeedletailMVCC
+import Testing
+
+@Suite struct ModelTests {
+  /// Few keys give deep histories, many give wide trees; long and binary ones bend the tree's prefixes.
+  private struct Workload {
+    var generator: SeededGenerator
+    var keys: [Bytes]
+
+    init(seed: UInt64, keyCount: Int) {
+      generator = SeededGenerator(seed)
+      keys = []
+      for i in 0..<keyCount {
+        switch Int.random(in: 0..<10, using: &generator) {
+        case 0: keys.append([UInt8.random(in: 0...255, using: &generator)])
+        case 1: keys.append(Bytes(repeating: 0x61, count: Int.random(in: 1...1000, using: &generator)))
+        case 2: keys.append(Bytes(repeating: 0xff, count: Int.random(in: 1...40, using: &generator)))
+        case 3: keys.append((0..<9).map { _ in UInt8.random(in: 0...255, using: &generator) })
+        default: keys.append(Bytes("/registry/pods/ns-\(i % 7)/pod-\(i)".utf8))
+        }
+      }
+    }
+
+    mutating func key() -> Bytes {
+      Int.random(in: 0..<400, using: &generator) == 0 ? [] : keys[Int.random(in: 0..<keys.count, using: &generator)]
+    }
+
+    mutating func end(_ key: Bytes) -> Bytes {
+      switch Int.random(in: 0..<8, using: &generator) {
+      case 0, 1: return []
+      case 2: return [0]
+      case 3:
+        // The prefix's successor, as clients ask for prefixes.
+        var end = Bytes(key.prefix(Int.random(in: 1...max(1, key.count), using: &generator)))
+        while let last = end.last, last == 255 { end.removeLast() }
+        if let last = end.last { end[end.count - 1] = last + 1 } else { end = [0] }
+        return end
+      case 4: return key + [0]
+      default: return keys[Int.random(in: 0..<keys.count, using: &generator)]
+      }
+    }
+
+    mutating func value() -> Bytes {
+      let length: Int
+      switch Int.random(in: 0..<60, using: &generator) {
+      case 0: length = Int.random(in: 1500...20_000, using: &generator)
+      case 1...6: length = 0
+      default: length = Int.random(in: 1...120, using: &generator)
+      }
+      return Bytes(repeating: UInt8.random(in: 0...255, using: &generator), count: length)
+    }
+
+    mutating func chance(_ n: Int) -> Bool { Int.random(in: 0..<n, using: &generator) == 0 }
+
+    mutating func range(_ latest: Int64) -> RangeSpec {
+      var spec = RangeSpec(key: key())
+      spec.end = chance(3) ? [] : end(spec.key)
+      if chance(2) { spec.revision = Int64.random(in: -1...(latest + (chance(10) ? 2 : 0)), using: &generator) }
+      if chance(2) { spec.limit = Int64.random(in: -1...12, using: &generator) }
+      if chance(3) { spec.order = RangeQuery.Order(rawValue: UInt8.random(in: 0...2, using: &generator)) ?? .none }
+      if chance(3) { spec.target = RangeQuery.Target(rawValue: UInt8.random(in: 0...4, using: &generator)) ?? .key }
+      spec.keysOnly = chance(5)
+      spec.countOnly = chance(6)
+      if chance(6) { spec.minMod = Int64.random(in: 0...latest, using: &generator) }
+      if chance(6) { spec.maxMod = Int64.random(in: 0...latest, using: &generator) }
+      if chance(6) { spec.minCreate = Int64.random(in: 0...latest, using: &generator) }
+      if chance(6) { spec.maxCreate = Int64.random(in: 0...latest, using: &generator) }
+      return spec
+    }
+  }
+
+  private func outcome<T>(_ body: () throws -> T) throws -> Result<T, MVCCError> {
+    do { return .success(try body()) } catch let error as MVCCError { return .failure(error) }
+  }
+
+  private func run(seed: UInt64, keyCount: Int, operations: Int) throws {
+    var workload = Workload(seed: seed, keyCount: keyCount)
+    let fixture = try Fixture()
+    var naive = NaiveStore()
+    var done = 0
+    while done < operations {
+      // One commit of a few commands, then ranges on the new snapshot.
+      var commands: [(StoreWriter, WriteBatch, inout OutBuffer) throws(MVCCError) -> Void] = []
+      var wanted: [(isPut: Bool, Result<WriteAnswer, MVCCError>)] = []
+      for _ in 0..<(workload.chance(4) ? Int.random(in: 1...20, using: &workload.generator) : 1) {
+        let key = workload.chance(300) ? Bytes(repeating: 7, count: fixture.store.keyLimit + 1) : workload.key()
+        let prevKV = workload.chance(3)
+        if workload.chance(4) {
+          let end = workload.chance(2) ? [] : workload.end(key)
+          // Emptying the store each time would leave nothing to compare.
+          let isWide = end == [0] && !workload.chance(8)
+          commands.append(Fixture.delete(key, isWide ? [] : end, prevKV))
+          wanted.append((false, try outcome { try naive.delete(key, isWide ? [] : end, prevKV: prevKV) }))
+        } else {
+          let ignoresValue = workload.chance(12)
+          let ignoresLease = workload.chance(12)
+          let lease: Int64 = workload.chance(40) ? 5 : 0
+          let value = ignoresValue && !workload.chance(6) ? [] : workload.value()
+          commands.append(Fixture.put(key, value, lease, prevKV, ignoresValue, ignoresLease))
+          wanted.append(
+            (
+              true,
+              try outcome {
+                try naive.put(
+                  key, value, lease: lease, prevKV: prevKV, ignoreValue: ignoresValue, ignoreLease: ignoresLease,
+                  keyLimit: fixture.store.keyLimit)
+              }
+            ))
+        }
+      }
+      let answers = try fixture.commit(commands)
+      for (answer, want) in zip(answers, wanted) {
+        let got = try outcome { try WriteAnswer(try answer.get(), isPut: want.isPut) }
+        try #require(got == want.1, "seed \(seed), after \(done) operations")
+      }
+      done += commands.count
+      for _ in 0..<3 {
+        let spec = workload.range(naive.revision)
+        let got = try outcome { try fixture.range(spec) }
+        let want = try outcome { try naive.range(spec) }
+        if got != want { try #require(Bool(false), "seed \(seed), after \(done): \(spec): \(got) instead of \(want)") }
+        done += 1
+      }
+      if workload.chance(2000) { try fixture.reopen() }
+    }
+  }
+
+  @Test(arguments: [3, 40, 400])
+  func answersEqualTheNaiveStores(keyCount: Int) throws {
+    let seed = TestSettings.seed("model test, \(keyCount) keys")
+    try run(seed: seed, keyCount: keyCount, operations: TestSettings.operations(8_000))
+  }
+}
