@@ -42,6 +42,12 @@ package final class ClientConnection {
   /// Requests without an answer.
   package private(set) var inFlight = 0
 
+  /// Whether the first thing that the other side said was no word of the protocol: no server of ours, which always
+  /// greets before it does anything.
+  package var isStranger: Bool {
+    if hello == nil, case .closed(.protocolViolation) = state { true } else { false }
+  }
+
   private var addresses: [SocketAddress]
   private var socket: Socket
   private var out = OutBuffer()
@@ -271,7 +277,10 @@ package final class ClientConnection {
       throw fail(.disconnected("\(endpoint): \(ClientError.systemText(error.code))"))
     }
     guard let size else { return false }
-    guard size > 0 else { throw fail(.disconnected("\(endpoint) closed the connection")) }
+    guard size > 0 else {
+      let doubt = hello == nil && inBytes.isEmpty ? " without a word; is it a Needletail server?" : ""
+      throw fail(.disconnected("\(endpoint) closed the connection\(doubt)"))
+    }
     inBytes.advance(size)
     return true
   }

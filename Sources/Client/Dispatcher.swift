@@ -2,8 +2,8 @@
 // of threads: whoever owns a dispatcher calls `submit`, and `step` again and again.
 //
 // The rules are those of etcd's client. Reads go again, to another server, when one is unavailable. A write goes again
-// only when it was surely not executed: no byte of its frame's end has left this process. Otherwise its caller is told
-// that the outcome is unknown.
+// only when it was surely not executed: the end of its frame has not left this process, or what answered was no server of
+// ours. Otherwise its caller is told that the outcome is unknown.
 
 import Glibc
 import NeedletailRPC
@@ -209,6 +209,7 @@ package final class Dispatcher {
   /// The connection of a slot is gone: what it carried goes again or fails, each by the rules.
   private func lose(_ at: Int, _ error: ClientError, _ now: Instant) {
     let sentBytes = slots[at].connection?.sentBytes ?? 0
+    let isStranger = slots[at].connection?.isStranger ?? false
     let operations = slots[at].inFlight.sorted { $0.value.frameEnd < $1.value.frameEnd }.map(\.value)
     slots[at].inFlight = [:]
     slots[at].connection = nil
@@ -217,8 +218,11 @@ package final class Dispatcher {
     slots[at].failuresInRow += 1
     for operation in operations {
       operation.lastFailure = error.description
-      if operation.kind == .read || operation.frameEnd > sentBytes {
+      if operation.kind == .read || operation.frameEnd > sentBytes || isStranger {
+        // At a stranger's it has only waited on.
+        let waitingSince = isStranger ? operation.waitingSince : now
         retry(operation, after: .zero, now)
+        operation.waitingSince = waitingSince
       } else {
         operation.finish(.failure(.outcomeUnknown(error.description)))
       }

@@ -52,15 +52,19 @@ enum LoadCommand {
     throw failure
   }
 
-  /// The first server that accepts.
+  /// The first server that accepts. Goes on asking as long as a server may take to accept.
   private static func connect(_ options: GlobalOptions) throws(Failure) -> ClientConnection {
-    var whys: [String] = []
-    for endpoint in options.endpoints {
-      do {
-        return try ClientConnection.connect(to: endpoint, deadline: Instant.now + options.dialTimeout)
-      } catch { whys.append(error.description) }
+    let start = Instant.now
+    while true {
+      var whys: [String] = []
+      for endpoint in options.endpoints {
+        do {
+          return try ClientConnection.connect(to: endpoint, deadline: Instant.now + options.dialTimeout)
+        } catch { whys.append(error.description) }
+      }
+      if Instant.now - start >= options.dialTimeout { throw .message(whys.joined(separator: "; ")) }
+      usleep(25_000)
     }
-    throw .message(whys.joined(separator: "; "))
   }
 }
 

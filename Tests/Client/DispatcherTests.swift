@@ -206,6 +206,28 @@ private func put(_ key: String, _ value: String) -> PutRequest { PutRequest(key:
     #expect(second.received.count == 1)
   }
 
+  /// What speaks another protocol has executed nothing: a write goes on to the next.
+  @Test func strangersArePassedOver() throws {
+    let (stranger, alive) = (try FakeServer(greeting: bytes("HTTP/1.1 400 Bad Request\r\n\r\n")), try FakeServer())
+    defer {
+      stranger.stop()
+      alive.stop()
+    }
+    let client = makeClient([stranger, alive])
+    for at in 0..<4 { _ = try client.put(put("k\(at)", "v")) }
+    #expect(alive.contents.count == 4)
+    do {
+      _ = try makeClient([stranger]).put(put("a", "v"))
+      Issue.record("an answer came from nowhere")
+    } catch {
+      guard case .unreachable(let why) = error else {
+        Issue.record("\(error)")
+        return
+      }
+      #expect(why.contains("does not speak Needletail's protocol"))
+    }
+  }
+
   @Test func askAllEndpoints() throws {
     let (alive, dead) = (try FakeServer(), try FakeServer())
     defer { alive.stop() }

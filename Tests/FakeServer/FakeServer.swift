@@ -41,10 +41,13 @@ package final class FakeServer: @unchecked Sendable {
   private var react: @Sendable (Request) -> Reaction = { _ in .serve }
   /// Whether connections are read at all.
   private let reads: Bool
+  /// What the server says instead of a Hello.
+  private let greeting: [UInt8]?
 
   /// Listens on a free port of the loopback, on `port`, or on a unix socket.
-  package init(port: UInt16 = 0, unixPath: String? = nil, reads: Bool = true) throws {
+  package init(port: UInt16 = 0, unixPath: String? = nil, reads: Bool = true, greeting: [UInt8]? = nil) throws {
     self.reads = reads
+    self.greeting = greeting
     mutex = .allocate(capacity: 1)
     mutex.initialize(to: pthread_mutex_t())
     pthread_mutex_init(mutex, nil)
@@ -156,7 +159,8 @@ package final class FakeServer: @unchecked Sendable {
         guard case .matched = match else { return }
         received.removeFirst(Preface.byteCount)
         isGreeted = true
-        send(connection, frame { Hello().appendFrame(to: &$0) })
+        send(connection, greeting ?? frame { Hello().appendFrame(to: &$0) })
+        if greeting != nil { return }
       }
       guard answerAll(&received, &held, connection) else { return }
     }
