@@ -8,6 +8,7 @@ import Glibc
 /// Bytes [0, count) are written, [count, capacity) are room. Invariant: 0 ≤ count ≤ capacity, and `base` is nil
 /// exactly when capacity is 0.
 
+@usableFromInline
 package struct OutBuffer {
   @usableFromInline var base: UnsafeMutableRawPointer?
   @usableFromInline var end: Int

@@ -6,6 +6,7 @@
 import CNeedletail
 import Glibc
 
+@usableFromInline
 package struct ConnectionTable {
   let limits: ReactorLimits
   let counters: ReactorCounters
@@ -115,6 +116,7 @@ package struct ConnectionTable {
   }
 
   /// The connection that a deferred answer is for, counted as answered.
+  @usableFromInline
   package mutating func answered(_ address: ReplyAddress) -> ConnectionPointer? {
     guard let connection = find(slot: address.slot, generation: address.generation) else { return nil }
     connection.pointee.deferredAnswers -= 1
@@ -123,6 +125,7 @@ package struct ConnectionTable {
   }
 
   /// Frees a dead connection's record. The kernel must hold nothing of it any more.
+  @usableFromInline
   package mutating func release(_ connection: ConnectionPointer) {
     let slot = Int(connection.pointee.slot)
     assert(live[slot] && connection.pointee.flags.contains(.dead))
@@ -185,6 +188,7 @@ package struct ConnectionTable {
     deadCount += 1
   }
 
+  @usableFromInline
   package mutating func takeDead() -> ConnectionPointer? {
     guard deadCount > 0 else { return nil }
     deadCount -= 1
@@ -206,7 +210,7 @@ package struct ConnectionTable {
   // MARK: - Input
 
   /// The bytes to decode: the chunk itself, or with an unfinished rest before it, both together.
-  @inline(__always)
+  @usableFromInline
   func begin(_ connection: ConnectionPointer, _ chunk: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
     if _fastPath(connection.pointee.input.isEmpty) { return chunk }
     return join(connection, chunk)
@@ -224,7 +228,7 @@ package struct ConnectionTable {
 
   /// Keeps what was not consumed, pauses a connection that may not be answered more, and looks after it. Returns true
   /// when the peer's stream has ended within a request.
-  @inline(__always)
+  @usableFromInline
   mutating func end(
     _ connection: ConnectionPointer, _ bytes: UnsafeRawBufferPointer, consumed: Int
   ) -> Bool {
@@ -321,6 +325,7 @@ package struct ConnectionTable {
   }
 
   /// The next connection of the pass whose handler must be told; ends the others itself.
+  @usableFromInline
   package mutating func nextExpired() -> (ConnectionPointer, AbandonReason)? {
     guard sweeping else { return nil }
     while sweepSlot < used {
@@ -344,6 +349,7 @@ package struct ConnectionTable {
   }
 
   /// Ends an abandoned connection soon: what was appended gets a moment to leave.
+  @usableFromInline
   package mutating func abandon(_ connection: ConnectionPointer) {
     connection.pointee.finish()
     connection.pointee.input.free()
@@ -402,6 +408,7 @@ package struct ConnectionTable {
     }
   }
 
+  @usableFromInline
   package mutating func takeNotice() -> ReactorNotice? {
     guard pendingNotice != nil else { return nil }
     defer { pendingNotice = nil }

@@ -6,8 +6,11 @@
 import CNeedletail
 import Glibc
 
+@usableFromInline
 package struct EpollTransport: Transport {
+  @usableFromInline
   package var table: ConnectionTable
+  @usableFromInline
   package let mailbox: Mailbox
   private let epoll: Int32
   private let listeners: UnsafeMutablePointer<Int32>
@@ -62,6 +65,7 @@ package struct EpollTransport: Transport {
 
   // MARK: - Input
 
+  @usableFromInline
   package mutating func wait() throws(ReactorError) -> Bool {
     if table.hasStopped { return false }
     arrivalCount = 0
@@ -128,6 +132,7 @@ package struct EpollTransport: Transport {
     }
   }
 
+  @usableFromInline
   package mutating func next() -> Arrival? {
     if arrivalNext < arrivalCount {
       let (connection, offset, count) = arrivals[arrivalNext]
@@ -141,6 +146,7 @@ package struct EpollTransport: Transport {
     return Arrival(connection: connection, chunk: UnsafeRawBufferPointer(start: nil, count: 0), buffer: -1)
   }
 
+  @usableFromInline
   package mutating func finished(_ arrival: Arrival) {}
 
   // MARK: - Accepting
@@ -170,6 +176,7 @@ package struct EpollTransport: Transport {
     }
   }
 
+  @usableFromInline
   package mutating func adopt(_ descriptor: Int32) {
     guard let connection = table.open(descriptor) else { return }
     let rc = nt_epoll_add(epoll, descriptor, EPOLLIN.rawValue, tag(connection))
@@ -181,6 +188,7 @@ package struct EpollTransport: Transport {
     UInt64(connection.pointee.generation) << 32 | UInt64(connection.pointee.slot)
   }
 
+  @usableFromInline
   package mutating func closeListeners() {
     for i in 0..<listenerCount {
       _ = nt_epoll_remove(epoll, listeners[i])
@@ -195,6 +203,7 @@ package struct EpollTransport: Transport {
 
   // MARK: - Output
 
+  @usableFromInline
   package mutating func flush() {
     while let connection = table.takeTouched() {
       if !connection.pointee.flags.contains(.dead) { send(connection) }
@@ -241,6 +250,7 @@ package struct EpollTransport: Transport {
     if nt_epoll_modify(epoll, connection.pointee.descriptor, wanted, tag(connection)) < 0 { table.kill(connection) }
   }
 
+  @usableFromInline
   package mutating func endAll(_ closed: (ConnectionPointer) -> Void) -> Int {
     closeListeners()
     let cutOff = table.free(closed)

@@ -4,6 +4,7 @@
 /// What happens on one reactor, in order: `beginBatch`, then any number of the others, then `endBatch`, then everything
 /// appended to outputs is sent. All input of a batch was received before `beginBatch`: a snapshot pinned there includes
 /// every write that was acknowledged before any of the batch's requests was sent.
+@usableFromInline
 package protocol Handler {
   mutating func beginBatch()
   mutating func endBatch()
@@ -26,6 +27,7 @@ package protocol Handler {
   mutating func notice(_ notice: ReactorNotice)
 }
 
+@usableFromInline
 package enum AbandonReason: Sendable {
   /// No known protocol within the greeting's deadline.
   case greetingTimeout
@@ -35,6 +37,7 @@ package enum AbandonReason: Sendable {
   case truncated
 }
 
+@usableFromInline
 package enum ReactorNotice: Sendable, Equatable {
   /// accept failed with this errno; connections are being shed.
   case acceptFailed(Int32)

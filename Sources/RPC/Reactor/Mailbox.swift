@@ -13,6 +13,7 @@ import Glibc
 import Synchronization
 
 /// What a message asks for.
+@usableFromInline
 package enum MailKind: UInt8, Sendable {
   /// An answer to a request that was decoded earlier.
   case reply
@@ -23,18 +24,22 @@ package enum MailKind: UInt8, Sendable {
 }
 
 /// The fixed part of a message; `byteCount` bytes of body follow it in the same allocation.
+@usableFromInline
 package struct Mail {
   var next: UnsafeMutableRawPointer?
+  @usableFromInline
   package let kind: MailKind
   /// reply: gRPC status code, 0 = OK.
   package let status: UInt32
   /// adopt: the socket. stop: milliseconds allowed for what is in flight.
   package let number: Int32
+  @usableFromInline
   package let address: ReplyAddress
   package let byteCount: Int
 }
 
 /// Trivial handle; copies name the same queue.
+@usableFromInline
 package struct Mailbox: @unchecked Sendable {
   // Sendable: the only shared state is the atomic head and the eventfd.
   private let head: UnsafeMutablePointer<Atomic<UInt>>
@@ -90,6 +95,7 @@ package struct Mailbox: @unchecked Sendable {
   func drainSignal() { nt_eventfd_drain(eventDescriptor) }
 
   /// Everything posted so far, oldest first; the caller walks it with `next(after:)`, which frees. Reactor thread only.
+  @usableFromInline
   func takeAll() -> UnsafeMutablePointer<Mail>? {
     guard head.pointee.load(ordering: .relaxed) != 0 else { return nil }
     var newest = UnsafeMutableRawPointer(bitPattern: head.pointee.exchange(0, ordering: .acquiringAndReleasing))
@@ -104,6 +110,7 @@ package struct Mailbox: @unchecked Sendable {
   }
 
   /// Frees the message and gives the following one.
+  @usableFromInline
   static func next(after mail: UnsafeMutablePointer<Mail>) -> UnsafeMutablePointer<Mail>? {
     let next = mail.pointee.next
     Glibc.free(mail)

@@ -1,10 +1,12 @@
 // The loop of one reactor thread: wait, decode a batch, send its answers.
 //
 // It is inlinable so that it specialises where the handler is defined; the transport's calls stay calls, a few per
-// receive and none per request.
+// receive and none per request. Only the bodies of types that are `@usableFromInline` themselves cross a module border:
+// on a plain package type `@inlinable` is accepted and has no effect, which is why this folder's types carry both.
 
 import Glibc
 
+@usableFromInline
 package enum Reactor {
   /// Runs until a stop message. Returns the handler as it was left.
   @inlinable
@@ -52,6 +54,7 @@ package enum Reactor {
 }
 
 /// Which transport a reactor uses.
+@usableFromInline
 package enum ReactorKind: String, Sendable, CaseIterable {
   /// io_uring where the kernel and its sandbox allow it, else epoll.
   case auto

@@ -5,8 +5,9 @@
 
 import CNeedletail
 
+@usableFromInline
 package struct ConnectionFlags: OptionSet, Sendable {
-  package let rawValue: UInt32
+  @usableFromInline package let rawValue: UInt32
   @inlinable package init(rawValue: UInt32) { self.rawValue = rawValue }
 
   /// The handler has more whole requests in `input` than it may answer now: reading stops until the answers drain.
@@ -34,8 +35,10 @@ package struct ConnectionFlags: OptionSet, Sendable {
   static var cancelling: Self { Self(rawValue: 1 << 11) }
 }
 
+@usableFromInline
 package typealias ConnectionPointer = UnsafeMutablePointer<ReactorConnection>
 
+@usableFromInline
 package struct ReactorConnection {
   let descriptor: Int32
   package let slot: UInt32
@@ -51,9 +54,12 @@ package struct ReactorConnection {
   var input = OutBuffer()
   var inputStart = 0
   /// Answers of this batch, appended by the handler.
+  @usableFromInline
   package var output = OutBuffer()
   /// Answers that the kernel is taking: [sent, sending.count). The two buffers swap when this one is empty.
+  @usableFromInline
   var sending = OutBuffer()
+  @usableFromInline
   var sent = 0
 
   /// Requests handed to other threads whose answers have not come back.

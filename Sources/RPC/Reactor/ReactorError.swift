@@ -2,6 +2,7 @@
 
 import Glibc
 
+@usableFromInline
 package struct ReactorError: Error, Equatable, CustomStringConvertible {
   /// What was attempted, e.g. "listen on 127.0.0.1:2379".
   package let call: String
@@ -13,5 +14,6 @@ package struct ReactorError: Error, Equatable, CustomStringConvertible {
     self.code = code
   }
 
+  @usableFromInline
   package var description: String { "\(call): \(String(cString: strerror(code)))" }
 }

@@ -3,6 +3,7 @@
 import Synchronization
 
 /// Trivial handle; made before the reactors' threads start, freed after all of them ended and nobody posts any more.
+@usableFromInline
 package struct ReactorGroup: @unchecked Sendable {
   // Sendable: mailboxes are thread safe, loads atomic, and the arrays themselves never change.
   package let count: Int

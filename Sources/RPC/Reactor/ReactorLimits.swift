@@ -1,5 +1,6 @@
 // What one reactor will hold at most. Over a limit a connection waits or is told so and closed; memory never just grows.
 
+@usableFromInline
 package struct ReactorLimits: Sendable {
   /// Connections served by this reactor; a few more are accepted only to be told that there are too many.
   package var connections = 16384

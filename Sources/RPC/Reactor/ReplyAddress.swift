@@ -1,6 +1,7 @@
 // Where a deferred answer goes: which reactor, which connection of it, which request on that connection.
 
 /// Travels with a proposal through the log and apply threads and comes back in the reactor's mailbox. Trivial.
+@usableFromInline
 package struct ReplyAddress: Sendable {
   /// Index of the reactor whose mailbox takes the answer.
   package var reactor: UInt16

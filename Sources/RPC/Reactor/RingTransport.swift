@@ -9,8 +9,11 @@ import CNeedletail
 import CUring
 import Glibc
 
+@usableFromInline
 package struct RingTransport: Transport {
+  @usableFromInline
   package var table: ConnectionTable
+  @usableFromInline
   package let mailbox: Mailbox
   /// liburing keeps pointers into it: it must not move.
   private let ring: UnsafeMutablePointer<nt_reactor_ring>
@@ -77,6 +80,7 @@ package struct RingTransport: Transport {
 
   // MARK: - Input
 
+  @usableFromInline
   package mutating func wait() throws(ReactorError) -> Bool {
     if table.hasStopped { return false }
     nt_ring_publish_buffers(ring)
@@ -93,6 +97,7 @@ package struct RingTransport: Transport {
     return true
   }
 
+  @usableFromInline
   package mutating func next() -> Arrival? {
     while head != batchEnd {
       let completion = nt_ring_completion(ring, head)
@@ -166,6 +171,7 @@ package struct RingTransport: Transport {
     return nil
   }
 
+  @usableFromInline
   package mutating func finished(_ arrival: Arrival) { giveBack(arrival.buffer) }
 
   @inline(__always)
@@ -205,10 +211,12 @@ package struct RingTransport: Transport {
     }
   }
 
+  @usableFromInline
   package mutating func adopt(_ descriptor: Int32) {
     if let connection = table.open(descriptor) { table.touch(connection) }
   }
 
+  @usableFromInline
   package mutating func closeListeners() {
     for i in 0..<listenerCount {
       _ = nt_ring_cancel(ring, Tag.accept | UInt64(UInt32(bitPattern: listeners[i])), Tag.cancel)
@@ -234,6 +242,7 @@ package struct RingTransport: Transport {
     if _fastPath(connection.pointee.sent >= connection.pointee.sending.count) { connection.pointee.clearSent() }
   }
 
+  @usableFromInline
   package mutating func flush() {
     while let connection = table.takeTouched() {
       if !connection.pointee.flags.contains(.dead) { send(connection) }
@@ -299,6 +308,7 @@ package struct RingTransport: Transport {
 
   // MARK: - The end
 
+  @usableFromInline
   package mutating func endAll(_ closed: (ConnectionPointer) -> Void) -> Int {
     closeListeners()
     table.forEach { connection in

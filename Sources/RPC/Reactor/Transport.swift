@@ -1,13 +1,17 @@
 // What a reactor needs of the kernel: epoll and io_uring fill this seam, the loop above them is one.
 
 /// Bytes that came for a connection; a count of 0 means that there is news without bytes (resumed, or the stream ended).
+@usableFromInline
 package struct Arrival {
+  @usableFromInline
   package let connection: ConnectionPointer
+  @usableFromInline
   package let chunk: UnsafeRawBufferPointer
   /// io_uring: the provided buffer to give back, -1 = none.
   let buffer: Int32
 }
 
+@usableFromInline
 package protocol Transport {
   var table: ConnectionTable { get set }
   var mailbox: Mailbox { get }
@@ -56,6 +60,7 @@ extension Transport {
   }
 
   /// Carries out a message that is not an answer.
+  @usableFromInline
   package mutating func control(_ mail: UnsafeMutablePointer<Mail>) {
     switch mail.pointee.kind {
     case .adopt:
