@@ -42,7 +42,8 @@ import Testing
   @Test func pipelinedRequestsAreAnsweredInOrderWhicheverWayTheyAreCut() throws {
     let server = try RunningServer(.auto)
     defer { server.stop() }
-    let requests = "GET /health HTTP/1.1\r\nA: b\r\n\r\nGET /nope HTTP/1.1\n\nGET /version HTTP/1.1\r\nConnection: close\r\n\r\n"
+    let requests =
+      "GET /health HTTP/1.1\r\nA: b\r\n\r\nGET /nope HTTP/1.1\n\nGET /version HTTP/1.1\r\nConnection: close\r\n\r\n"
     let whole = try ask(server, requests)
     let parts = whole.components(separatedBy: "HTTP/1.1 ").dropFirst().map { $0.prefix(3) }
     #expect(parts == ["200", "404", "200"])

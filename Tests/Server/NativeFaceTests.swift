@@ -89,7 +89,10 @@ import Testing
     defer { server.stop() }
     let bystander = try greeted(server)
     let cases: [([UInt8], StatusCode, String)] = [
-      (frame(1, [], stream: 1, length: 3 << 20) + [UInt8](repeating: 1, count: 5_000), .resourceExhausted, "over the limit"),
+      (
+        frame(1, [], stream: 1, length: 3 << 20) + [UInt8](repeating: 1, count: 5_000), .resourceExhausted,
+        "over the limit"
+      ),
       (frame(1, [], stream: 1, length: .max), .resourceExhausted, "over the limit"),
       (frame(1, [], stream: 1, flags: 1), .invalidArgument, "answer flag"),
       (frame(1, [], stream: 1, flags: 0x80), .invalidArgument, "unknown flags"),

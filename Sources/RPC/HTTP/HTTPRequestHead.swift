@@ -132,7 +132,9 @@ private struct LineCutter {
 
   mutating func next() -> Cut {
     let seen = bytes[at..<min(bytes.count, limit)]
-    guard let end = seen.firstIndex(of: UInt8(ascii: "\n")) else { return bytes.count >= limit ? .tooLarge : .incomplete }
+    guard let end = seen.firstIndex(of: UInt8(ascii: "\n")) else {
+      return bytes.count >= limit ? .tooLarge : .incomplete
+    }
     let hasReturn = end > at && bytes[end - 1] == UInt8(ascii: "\r")
     let line = UnsafeRawBufferPointer(rebasing: bytes[at..<(hasReturn ? end - 1 : end)])
     at = end + 1

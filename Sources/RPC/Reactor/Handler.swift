@@ -1,4 +1,5 @@
-// The seam between bytes and meaning. The reactor is generic over it and specialises where the handler lives, so that no
+// The seam between bytes and meaning. The reactor is generic over it and specialises where the handler lives, so that
+// no
 // call in the loop is dynamic; a handler is a struct whose hot fields are pointers and integers.
 
 /// What happens on one reactor, in order: `beginBatch`, then any number of the others, then `endBatch`, then everything

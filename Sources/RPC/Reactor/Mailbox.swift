@@ -5,7 +5,8 @@
 // it posted them. Only a push onto an empty stack signals the eventfd: a burst of answers costs one system call.
 //
 // No wake-up is lost: whenever the eventfd woke the reactor, it drains it before it takes the stack, so a push that the
-// exchange misses found the stack empty and signals again. Taking without being woken leaves a signal behind, which costs
+// exchange misses found the stack empty and signals again. Taking without being woken leaves a signal behind, which
+// costs
 // one idle turn of the loop.
 
 import CNeedletail
@@ -59,7 +60,8 @@ package struct Mailbox: @unchecked Sendable {
 
   /// Hands over an accepted socket. Any thread.
   package func adopt(_ descriptor: Int32) {
-    post(kind: .adopt, status: 0, number: descriptor, address: .none, body: UnsafeRawBufferPointer(start: nil, count: 0))
+    post(
+      kind: .adopt, status: 0, number: descriptor, address: .none, body: UnsafeRawBufferPointer(start: nil, count: 0))
   }
 
   /// Asks the reactor to stop within the time given. Any thread; again does no harm.

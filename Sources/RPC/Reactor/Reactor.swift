@@ -64,7 +64,8 @@ package enum ReactorKind: String, Sendable, CaseIterable {
 
 extension Reactor {
   /// Runs a whole reactor on the calling thread until it is stopped: makes the transport, tells which it became through
-  /// `started` ("io_uring", "epoll", or "epoll (io_uring refused: …)"), loops, and frees everything. `listeners` are the
+  /// `started` ("io_uring", "epoll", or "epoll (io_uring refused: …)"), loops, and frees everything. `listeners` are
+  /// the
   /// reactor's own from here on, whatever happens.
   @inlinable
   package static func run<H: Handler>(

@@ -1,4 +1,5 @@
-// What one reactor will hold at most. Over a limit a connection waits or is told so and closed; memory never just grows.
+// What one reactor will hold at most. Over a limit a connection waits or is told so and closed; memory never just
+// grows.
 
 @usableFromInline
 package struct ReactorLimits: Sendable {

@@ -1,4 +1,5 @@
-// The io_uring transport: accepts and receives stay armed, data arrives in provided buffers, and everything that a batch
+// The io_uring transport: accepts and receives stay armed, data arrives in provided buffers, and everything that a
+// batch
 // queued goes to the kernel together with the next wait.
 //
 // A batch is the completions that were there when `wait` returned, not those that come while it is decoded: what is
@@ -44,7 +45,8 @@ package struct RingTransport: Transport {
   private static let bufferCount: UInt32 = 512
   private static let bufferSize: UInt32 = 8 << 10
 
-  /// `listeners` become the transport's once this has succeeded: it closes them. Call it on the thread that will use it.
+  /// `listeners` become the transport's once this has succeeded: it closes them. Call it on the thread that will use
+  /// it.
   package init(
     group: ReactorGroup, index: Int, listeners: [Int32], limits: ReactorLimits
   ) throws(ReactorError) {

@@ -1,6 +1,7 @@
 // What a reactor needs of the kernel: epoll and io_uring fill this seam, the loop above them is one.
 
-/// Bytes that came for a connection; a count of 0 means that there is news without bytes (resumed, or the stream ended).
+/// Bytes that came for a connection; a count of 0 means that there is news without bytes (resumed, or the stream
+/// ended).
 @usableFromInline
 package struct Arrival {
   @usableFromInline

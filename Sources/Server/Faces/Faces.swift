@@ -1,6 +1,7 @@
 // One reactor's handler: tells a connection's protocol from its first bytes and gives its requests to the face for it.
 //
-// A snapshot is pinned at most once a batch, by the first request that reads. Faces is a struct of pointers and integers
+// A snapshot is pinned at most once a batch, by the first request that reads. Faces is a struct of pointers and
+// integers
 // on the hot path; the class references in it are constants that the loop never copies.
 import CNeedletail
 import Logging

@@ -1,6 +1,7 @@
 // Logs requests that took longer than the threshold: where from, what, how much; never a value.
 //
-// The kernel's coarse clock (a few ms) is precise enough for a threshold of hundreds of ms and costs a few ns a request.
+// The kernel's coarse clock (a few ms) is precise enough for a threshold of hundreds of ms and costs a few ns a
+// request.
 import CNeedletail
 import Logging
 import NeedletailRPC
