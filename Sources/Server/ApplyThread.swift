@@ -96,7 +96,9 @@ package final class ApplyThread: @unchecked Sendable {
       do {
         try applier.commit(part)
         if status.isApplyStalled.exchange(false, ordering: .relaxed) { logger.notice("disk has room again: applying") }
-        let took_ms = (monotonicNanoseconds() - begun) / 1_000_000
+        let took_ns = monotonicNanoseconds() - begun
+        status.commits.record(took_ns, times: 1)
+        let took_ms = took_ns / 1_000_000
         if took_ms > ApplyThread.slow_ms {
           status.slowApplies.wrappingAdd(1, ordering: .relaxed)
           logger.warning("apply took too long", metadata: ["took_ms": "\(took_ms)", "entries": "\(part.count)"])

@@ -29,6 +29,10 @@ package final class NodeStatus: Sendable {
   package let proposalsFailed = Atomic<UInt64>(0)
   package let checkpoints = Atomic<UInt64>(0)
   package let slowApplies = Atomic<UInt64>(0)
+  /// From a group's submission to the log until it is durable; the log thread records.
+  package let logWrites = LatencyHistogram()
+  /// Commits of the tree, until readers see them; the apply thread records.
+  package let commits = LatencyHistogram()
   /// The log cannot grow: writes are refused, reads go on.
   package let isLogFull = Atomic<Bool>(false)
   /// The tree cannot grow: applying waits.
@@ -41,5 +45,10 @@ package final class NodeStatus: Sendable {
     committed = Atomic(index)
     applied = Atomic(index)
     checkpointed = Atomic(index)
+  }
+
+  deinit {
+    logWrites.free()
+    commits.free()
   }
 }

@@ -36,6 +36,8 @@ package final class SingleNode: Consensus, @unchecked Sendable {
   private var recycledIndex: UInt64 = 0
   /// Appended, not yet durable; in index order.
   private var pending = ProposalList()
+  /// What was submitted and is not yet durable: the last index of each submission and when it was made.
+  private var submissions: [(index: UInt64, at_ns: UInt64)] = []
   private var thread: Thread?
 
   /// `log` is open, and everything in it up to `lastIndex` is applied.
@@ -160,9 +162,11 @@ extension SingleNode {
   }
 
   private func submit() throws(WALError) {
+    let begun = monotonicNanoseconds()
     do { try log.submit() } catch .noSpace(let operation, let file) {
       return try becomeFull("\(operation) of \(file)")
     }
+    if lastIndex > submittedIndex { submissions.append((lastIndex, begun)) }
     submittedIndex = lastIndex
     guard isFull else { return }
     status.isLogFull.store(false, ordering: .releasing)
@@ -197,6 +201,10 @@ extension SingleNode {
       ready.append(taken)
     }
     guard !ready.isEmpty else { return }
+    let now = monotonicNanoseconds()
+    let done = submissions.prefix { $0.index <= last }
+    for submission in done { status.logWrites.record(now - submission.at_ns, times: 1) }
+    submissions.removeFirst(done.count)
     status.committed.store(last, ordering: .releasing)
     apply.hand(ready)
   }

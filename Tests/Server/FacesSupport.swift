@@ -13,6 +13,7 @@ final class RunningServer: @unchecked Sendable {
   let group: ReactorGroup
   let port: UInt16
   let transports: [String]
+  private let lock = NSLock()
   private var isStopped = false
 
   init(_ kind: ReactorKind, reactors count: Int = 2, limits: ReactorLimits = ReactorLimits()) throws {
@@ -40,6 +41,8 @@ final class RunningServer: @unchecked Sendable {
   }
 
   func stop() {
+    lock.lock()
+    defer { lock.unlock() }
     guard !isStopped else { return }
     isStopped = true
     reactors.stop(within_ms: 2_000)

@@ -87,6 +87,9 @@ import Testing
     #expect(of("grpc_server_handled_total", "Range", ",grpc_code=\"InvalidArgument\"") == 1)
     #expect(samples["etcd_mvcc_put_total"] == 3 && samples["etcd_server_proposals_applied_total"] == 3)
     #expect(samples["etcd_server_has_leader"] == 1 && (samples["process_resident_memory_bytes"] ?? 0) > 1e6)
+    let written = samples["etcd_disk_wal_fsync_duration_seconds_count"] ?? 0
+    #expect(written >= 1 && written <= 3 && (samples["etcd_disk_wal_fsync_duration_seconds_sum"] ?? 0) > 0)
+    #expect((samples["etcd_disk_backend_commit_duration_seconds_count"] ?? 0) >= 1)
     #expect((samples["etcd_mvcc_db_total_size_in_bytes"] ?? 0) > 0)
   }
 

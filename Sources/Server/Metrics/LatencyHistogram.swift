@@ -3,13 +3,22 @@
 import CNeedletail
 
 /// Trivial handle on memory of `wordCount` words: the buckets, then the sum.
-package struct LatencyHistogram {
+/// Sendable: every word has one writer, and all use relaxed atomics.
+package struct LatencyHistogram: @unchecked Sendable {
   package static let bucketCount = 64 * 4
   package static let wordCount = bucketCount + 1
 
   private let words: UnsafeMutablePointer<UInt64>
 
   init(_ words: UnsafeMutablePointer<UInt64>) { self.words = words }
+
+  /// One with memory of its own, which its owner frees.
+  package init() {
+    words = .allocate(capacity: LatencyHistogram.wordCount)
+    words.initialize(repeating: 0, count: LatencyHistogram.wordCount)
+  }
+
+  package func free() { words.deallocate() }
 
   package func record(_ value_ns: UInt64, times: UInt64) {
     nt_counter_add(words + LatencyHistogram.bucket(value_ns), times)
@@ -34,6 +43,8 @@ package struct LatencySum {
   package private(set) var count: UInt64 = 0
 
   package init() {}
+
+  package init(_ histogram: LatencyHistogram) { add(histogram) }
 
   package mutating func add(_ histogram: LatencyHistogram) {
     for i in buckets.indices {

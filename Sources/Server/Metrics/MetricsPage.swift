@@ -94,6 +94,10 @@ package final class MetricsPage: Sendable {
     page.single(
       "etcd_mvcc_db_total_size_in_use_in_bytes", .gauge, "Bytes of the database that hold live data.",
       figures.databaseLiveBytes.load(ordering: .relaxed))
+    page.begin("etcd_disk_wal_fsync_duration_seconds", .histogram, "From a log write's submission until it is durable.")
+    page.histogram("etcd_disk_wal_fsync_duration_seconds", "", LatencySum(node.logWrites))
+    page.begin("etcd_disk_backend_commit_duration_seconds", .histogram, "Commits of the tree, until readers see them.")
+    page.histogram("etcd_disk_backend_commit_duration_seconds", "", LatencySum(node.commits))
     page.single("etcd_mvcc_range_total", .counter, "Ranges answered.", handled(.range, .ok))
     page.single("etcd_mvcc_put_total", .counter, "Puts answered.", handled(.put, .ok))
     page.single("etcd_mvcc_delete_total", .counter, "Deletes answered.", handled(.deleteRange, .ok))
