@@ -1,34 +1,68 @@
-// Bytes of a simulated disk: sparse, so that copying one of them — which every simulated crash does — costs what was
-// written and not what the file is long.
+// Bytes of a simulated disk: sparse and pooled, so that copying one of them — which every simulated crash does — costs
+// what was written and not what the file is long.
 
 import Glibc
+import Synchronization
 
 /// A fixed range of zeros that can be written. Used by one thread.
 final class DiskImage {
-  let memory: UnsafeMutableRawPointer
-  let capacity: Int
-  private var touched: [Bool]
+  /// Memory that images use one after another. All of it is zero while it is in the pool.
+  private struct Block: @unchecked Sendable {
+    var memory: UnsafeMutableRawPointer
+    var capacity: Int
+    /// Reads at or beyond fault.
+    var edge: Int
+    var touched: [Bool]
+  }
 
+  private static let pool = Mutex<[Block]>([])
+  private static let pooledMax = 64
   private static let chunk = 4096
 
-  init(capacity: Int) {
-    self.capacity = capacity
+  private var block: Block
+  var memory: UnsafeMutableRawPointer { block.memory }
+  var capacity: Int { block.capacity }
+
+  /// `size`: reads at or beyond it fault.
+  init(capacity: Int, size: Int) {
+    let edge = Self.edge(size, capacity)
+    let pooled = Self.pool.withLock { pool -> Block? in
+      let i = pool.lastIndex { $0.capacity == capacity && $0.edge == edge } ?? pool.lastIndex { $0.capacity == capacity }
+      return i.map { pool.remove(at: $0) }
+    }
+    block = pooled ?? Self.map(capacity)
+    protect(beyond: size)
+  }
+
+  private static func map(_ capacity: Int) -> Block {
     let mapped = mmap(
       nil, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
     guard let mapped, mapped != MAP_FAILED else { preconditionFailure("no address space for a simulated disk") }
-    memory = mapped
-    touched = [Bool](repeating: false, count: capacity / Self.chunk)
+    return Block(
+      memory: mapped, capacity: capacity, edge: capacity, touched: [Bool](repeating: false, count: capacity / chunk))
   }
 
-  deinit { munmap(memory, capacity) }
+  deinit {
+    for i in block.touched.indices where block.touched[i] {
+      memset(block.memory + i * Self.chunk, 0, Self.chunk)
+      block.touched[i] = false
+    }
+    let block = self.block
+    let isKept = Self.pool.withLock { pool in
+      guard pool.count < Self.pooledMax else { return false }
+      pool.append(block)
+      return true
+    }
+    if !isKept { munmap(block.memory, block.capacity) }
+  }
 
   /// Another image with the first `size` bytes of this one.
-  func copy(size: Int) -> DiskImage {
-    let image = DiskImage(capacity: capacity)
-    for (i, isTouched) in touched.enumerated() where isTouched && i * Self.chunk < size {
+  func copy(size: Int, edge: Int) -> DiskImage {
+    let image = DiskImage(capacity: capacity, size: edge)
+    for (i, isTouched) in block.touched.enumerated() where isTouched && i * Self.chunk < size {
       let offset = i * Self.chunk
       memcpy(image.memory + offset, memory + offset, min(Self.chunk, size - offset))
-      image.touched[i] = true
+      image.block.touched[i] = true
     }
     return image
   }
@@ -46,13 +80,17 @@ final class DiskImage {
   }
 
   private func touch(_ offset: Int, _ count: Int) {
-    for i in offset / Self.chunk...(offset + count - 1) / Self.chunk { touched[i] = true }
+    for i in offset / Self.chunk...(offset + count - 1) / Self.chunk { block.touched[i] = true }
   }
+
+  private static func edge(_ size: Int, _ capacity: Int) -> Int { min(capacity, (size + chunk - 1) / chunk * chunk) }
 
   /// Reads at or beyond `size` fault from here on, and those before it do not.
   func protect(beyond size: Int) {
-    let edge = min(capacity, (size + Self.chunk - 1) / Self.chunk * Self.chunk)
+    let edge = Self.edge(size, capacity)
+    if edge == block.edge { return }
     mprotect(memory, edge, PROT_READ | PROT_WRITE)
     if edge < capacity { mprotect(memory + edge, capacity - edge, PROT_NONE) }
+    block.edge = edge
   }
 }

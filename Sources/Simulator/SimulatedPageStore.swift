@@ -65,7 +65,9 @@ package final class SimulatedPageStore: PageStore, @unchecked Sendable {
   /// An empty disk.
   package convenience init(capacity: UInt64 = 16 << 20) {
     let length = Int(capacity)
-    self.init(visible: DiskImage(capacity: length), durable: DiskImage(capacity: length), size: 0, durableSize: 0)
+    self.init(
+      visible: DiskImage(capacity: length, size: 0), durable: DiskImage(capacity: length, size: length), size: 0,
+      durableSize: 0)
   }
 
   private init(
@@ -77,7 +79,6 @@ package final class SimulatedPageStore: PageStore, @unchecked Sendable {
     self.size = size
     self.durableSize = durableSize
     self.pending = pending
-    visible.protect(beyond: Int(size))
   }
 
   package var base: UnsafeRawPointer { UnsafeRawPointer(visible.memory) }
@@ -175,7 +176,7 @@ package final class SimulatedPageStore: PageStore, @unchecked Sendable {
     _ survival: Survival, using random: inout some RandomNumberGenerator
   ) -> SimulatedPageStore {
     let newSize = sizeAfterPowerCut(survival, using: &random)
-    let image = durable.copy(size: Int(newSize))
+    let image = durable.copy(size: Int(newSize), edge: durable.capacity)
     for (i, change) in pending.enumerated() {
       guard case .write(let offset, let bytes) = change else { continue }
       let isLast = i == pending.count - 1
@@ -199,7 +200,7 @@ package final class SimulatedPageStore: PageStore, @unchecked Sendable {
       }
     }
     return SimulatedPageStore(
-      visible: image.copy(size: Int(newSize)), durable: image, size: newSize, durableSize: newSize)
+      visible: image.copy(size: Int(newSize), edge: Int(newSize)), durable: image, size: newSize, durableSize: newSize)
   }
 
   /// Any of the sizes since the last sync may be the one on disk, or a size in between.
@@ -217,8 +218,8 @@ package final class SimulatedPageStore: PageStore, @unchecked Sendable {
   /// The disk after the process was killed now: nothing is lost, but nothing is safer than it was.
   package func processCrash() -> SimulatedPageStore {
     SimulatedPageStore(
-      visible: visible.copy(size: Int(size)), durable: durable.copy(size: durable.capacity), size: size,
-      durableSize: durableSize, pending: pending)
+      visible: visible.copy(size: Int(size), edge: Int(size)),
+      durable: durable.copy(size: durable.capacity, edge: durable.capacity), size: size, durableSize: durableSize, pending: pending)
   }
 
   /// Overwrites bytes behind the engine's back, on disk and in the cache.

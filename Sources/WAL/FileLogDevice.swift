@@ -69,11 +69,12 @@ package final class FileLogDevice: LogDevice, @unchecked Sendable {
     return descriptor
   }
 
-  /// Whether the file system takes O_DIRECT, tried with a block of a scratch file.
+  /// Whether the file system takes O_DIRECT, tried with a block of a scratch file. A full disk is no reason to refuse:
+  /// the log may have all the files it needs.
   private static func takesDirect(_ directory: Int32, _ path: String) throws(WALError) -> Bool {
     let name = fillName(UInt64.max)
     let descriptor = nt_openat(directory, name, O_RDWR | O_CREAT | O_TRUNC | NT_O_DIRECT, 0o600)
-    if descriptor == -EINVAL || descriptor == -EOPNOTSUPP {
+    if [-EINVAL, -EOPNOTSUPP, -ENOSPC, -EDQUOT].contains(descriptor) {
       _ = nt_unlinkat(directory, name)
       return false
     }
@@ -87,12 +88,8 @@ package final class FileLogDevice: LogDevice, @unchecked Sendable {
     }
     guard let base = block.baseAddress else { return false }
     let written = nt_pwrite_dsync(descriptor, base, blockSize, 0)
-    if written == blockSize { return true }
-    if written == -Int(EINVAL) || written == -Int(EOPNOTSUPP) { return false }
-    if written >= 0 {
-      throw .shortWrite(file: "\(path)/\(name)", offset: 0, wanted: blockSize, written: written)
-    }
-    throw .failed("write", "\(path)/\(name)", Int32(-written))
+    // Any other failure will meet the log's own writes, which know how to report it.
+    return written != -Int(EINVAL) && written != -Int(EOPNOTSUPP)
   }
 
   private func path(_ name: String) -> String { "\(directory)/\(name)" }

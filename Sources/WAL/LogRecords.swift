@@ -70,7 +70,7 @@ package struct TornTail: Sendable, Equatable {
   package var length: UInt64
   /// The first entry lost with it: from its header where that survived, else the one expected there, with term 0.
   package var first: LogMark
-  /// The file that holds the copy.
+  /// The file that holds the copy; empty when the disk was full.
   package var copy: String
   package var reason: String
 }

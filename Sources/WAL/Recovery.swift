@@ -168,10 +168,17 @@ struct Recovery {
     guard isCorrupt || bad.isTorn || evidence.found else { return nil }
     let furthest = max(bad.end, evidence.end)
     let copy = tornName(reader.generation, bad.group)
-    try copyAside(reader.file, bad.group, furthest - bad.group, copy)
-    return TornTail(
+    var tail = TornTail(
       file: name, offset: end, length: furthest - end, first: bad.mark ?? LogMark(index: state.terms.lastIndex &+ 1),
       copy: copy, reason: bad.reason)
+    do {
+      try copyAside(reader.file, bad.group, furthest - bad.group, copy)
+    } catch WALError.noSpace where !isCorrupt {
+      // A full disk must not keep a sound log from opening for the sake of bytes that were never acknowledged.
+      try device.remove(copy)
+      tail.copy = ""
+    }
+    return tail
   }
 
   /// Repair: what follows a corrupt place can't be used. Newest first, so that a crash in between leaves a log that is

@@ -76,6 +76,7 @@ package final class SimulatedLogDevice: LogDevice, @unchecked Sendable {
 
   /// Operations so far.
   package private(set) var operations = 0
+  package private(set) var bytesRead = 0
   /// Their names, when `records` is set.
   package private(set) var history: [String] = []
   package var records = false
@@ -211,6 +212,7 @@ package final class SimulatedLogDevice: LogDevice, @unchecked Sendable {
     guard offset < UInt64(file.visible.count) else { return 0 }
     let start = Int(offset)
     let count = min(buffer.count, file.visible.count - start)
+    bytesRead += count
     file.visible.withUnsafeBytes {
       buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[start..<start + count]))
     }

@@ -248,17 +248,19 @@ def free_port():
 
 
 class Server:
-    """A running server; its log lines are kept in a file beside the data."""
+    """A running server. Its log lines go to a folder of their own, never to the disk under test."""
 
     running = set()
+    log_folder = None
+    started_count = 0
 
     def __init__(self, programs, directory, wait=True, more=(), **options):
         self.directory = directory
         self.port = free_port()
-        self.log_path = directory.rstrip("/") + ".log"
+        Server.started_count += 1
+        self.log_path = os.path.join(Server.log_folder, f"{Server.started_count:04}-{os.path.basename(directory)}.log")
         url = f"http://127.0.0.1:{self.port}"
-        with open(self.log_path, "ab") as log:
-            self.log_start = log.tell()
+        with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
                 [programs.server, "--data-dir", directory, "--listen-client-urls", url, "--advertise-client-urls", url]
                 + list(more),
@@ -275,7 +277,6 @@ class Server:
 
     def log(self):
         with open(self.log_path, "rb") as log:
-            log.seek(self.log_start)
             return log.read().decode("utf-8", "replace")
 
     def wait_until_ready(self, timeout=20):
@@ -354,6 +355,8 @@ def main(title, run, arguments=lambda parser: None):
         options.seed = random.SystemRandom().randrange(1 << 32)
     report = Report()
     folder = tempfile.mkdtemp(prefix="needletail-test-")
+    Server.log_folder = os.path.join(folder, "logs")
+    os.mkdir(Server.log_folder)
     print(f"{os.path.basename(sys.argv[0])}: {title} (seed {options.seed})", flush=True)
     try:
         run(report, Programs(options.programs), folder, options, random.Random(options.seed))

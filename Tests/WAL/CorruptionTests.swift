@@ -146,10 +146,40 @@ import Testing
     #expect(torn.copy == "torn-0000000000000001-\(last)")
     #expect(device.contents(torn.copy) == Array(damaged[last..<last + 4096]))
     #expect(found.log.entries == Array(entries.dropLast(3)))
+    // On a full disk there is a spare to go on in, and no room for the copy.
+    let full = device.crashImage { _ in true }
+    full.lose(torn.copy)
+    full.lose(segmentName(2))
+    full.overwrite(name, damaged)
+    let spare = try full.create("spare-00000000000000ff")
+    try full.reserve(spare, UInt64(options.segmentSize))
+    full.capacity = 2 * options.segmentSize
+    var keepsSpare = options
+    keepsSpare.spareSegments = 1
+    let tight = try replay(full, keepsSpare)
+    #expect(tight.log == found.log && tight.report.torn?.copy == "")
     // The same bytes become whole again (a late write, a copy put back): they stay cut.
     device.overwrite(name, bytes)
     let again = try replay(device, options)
     #expect(again.log.entries == found.log.entries && again.report.torn == nil)
+  }
+
+  /// After a clean stop the empty rest of the last segment needs no look; after a crash it does.
+  @Test func cleanStartReadsLittle() throws {
+    var options = smallOptions()
+    options.segmentSize = 8 << 20
+    options.groupSize = 8 << 10
+    for clean in [true, false] {
+      let device = SimulatedLogDevice()
+      let wal = try WAL.open(device: device, options: options) { _ in }
+      try wal.append(Entry(index: 1, term: 1, payload: [1]))
+      try wal.submit()
+      try wal.reap(wait: true)
+      if clean { wal.close() } else { device.killProcess() }
+      let before = device.bytesRead
+      #expect(try replay(device, options).report.last.index == 1)
+      #expect(clean ? device.bytesRead - before < 2 << 20 : device.bytesRead - before > 7 << 20)
+    }
   }
 
   @Test func wholeSegmentsGone() throws {

@@ -165,6 +165,14 @@ import Testing
     #expect(try replay(device, options).report.last.index == index)
   }
 
+  @Test func errorsInWords() {
+    #expect(
+      "\(WALError.system(operation: "fsync", file: "a.wal", code: 5))".contains("fsync of a.wal failed: Input/output"))
+    #expect("\(WALError.noSpace(operation: "reserve", file: "b"))".contains("no space"))
+    #expect("\(WALError.shortWrite(file: "c", offset: 4096, wanted: 8, written: 4))".contains("4 of 8"))
+    #expect("\(WALError.missingSegment(generation: 2, successor: 3))".contains("0000000000000002.wal is missing"))
+  }
+
   @Test func replayMayRefuse() throws {
     struct Refusal: Error {}
     let device = SimulatedLogDevice()

@@ -6,7 +6,7 @@ package struct ReactorLimits: Sendable {
   /// Answer bytes a connection may leave untaken before its next requests wait.
   package var outputBacklog = 1 << 20
   /// Requests of one connection that other threads may be working on before its next requests wait.
-  package var deferredAnswers: Int32 = 4096
+  package var deferredAnswers = Int32(FrameLimits.streams)
   /// The largest request with its header: an unfinished one never takes more memory than this and one receive.
   package var requestBytes = (1 << 20) * 2
   /// From accept to the first bytes of a known protocol.
