@@ -49,6 +49,7 @@ final class FaultyDevice: LogDevice, @unchecked Sendable {
     try checkRoom("reserve", file.name)
     try base.reserve(file, size)
   }
+  func truncate(_ file: LogFile, to size: UInt64) throws(WALError) { try base.truncate(file, to: size) }
   func read(_ file: LogFile, into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(WALError) -> Int {
     try base.read(file, into: buffer, at: offset)
   }
