@@ -60,7 +60,8 @@ let package = Package(
     .executableTarget(
       name: "needletail",
       dependencies: [
-        "NeedletailBackend", "NeedletailRPC", "NeedletailServer", "NeedletailWAL", .product(name: "Logging", package: "swift-log"),
+        "NeedletailBackend", "NeedletailRPC", "NeedletailServer", "NeedletailWAL",
+        .product(name: "Logging", package: "swift-log"),
       ], path: "Sources/needletail", swiftSettings: settings),
     .executableTarget(
       name: "needletailctl", dependencies: ["NeedletailClient", "NeedletailRPC"], path: "Sources/needletailctl",

@@ -168,7 +168,8 @@ package final class StoreWriter {
     } else {
       replaced = try tombstone.map { (bytes) throws(MVCCError) in try Version(tombstone: bytes) }
     }
-    buildRow(.put, key, replaced: latest != nil ? .record : tombstone != nil ? .tombstone : .nothing, latest ?? tombstone)
+    let kind: LogRow.Replaced = latest != nil ? .record : tombstone != nil ? .tombstone : .nothing
+    buildRow(.put, key, replaced: kind, latest ?? tombstone)
     let head = HeadBuilder(sub: sub, replacing: replaced, compacted: compacted)
     version.removeAll()
     let start = version.reserve(head.size + fields.encodedSize(keysOnly: false))

@@ -6,12 +6,16 @@ import NeedletailMVCC
 import NeedletailRPC
 import NeedletailWAL
 
+package typealias PageStoreMaker = @Sendable () throws(DatabaseError) -> any PageStore
+
 package struct NodeOptions: Sendable {
   package var dataDirectory: String
   package var database = DatabaseOptions()
   package var log = WALOptions()
   /// Another disk beneath the log, in tests.
   package var makeLogDevice: LogDeviceMaker?
+  /// Another store beneath the tree, in tests.
+  package var makePageStore: PageStoreMaker?
   package var checkpoint = CheckpointOptions()
   package var singleNode = SingleNodeOptions()
   /// Bound of one request in bytes; etcd's default.
@@ -46,7 +50,7 @@ package final class Node: @unchecked Sendable {
     _ options: NodeOptions, sink: any ReplySink, logger: Logger, onFailure: @escaping @Sendable (String) -> Void
   ) throws(ServerError) {
     directory = try DataDirectory(options.dataDirectory)
-    do { database = try Database.open(directory.databasePath, options.database) } catch { throw .database(error) }
+    do { database = try Node.openDatabase(directory.databasePath, options) } catch { throw .database(error) }
     let recovered: Recovered
     do throws(ServerError) {
       recovered = try Node.recover(directory, database, options)
@@ -81,7 +85,8 @@ package final class Node: @unchecked Sendable {
       apply: apply, sink: sink, latch: latch, logger: logger)
     let node = singleNode
     checkpointThread = CheckpointThread(
-      database, trigger: checkpoints, status: status, latch: latch, logger: logger) { node.recycleSoon() }
+      database, trigger: checkpoints, status: status, latch: latch, logger: logger
+    ) { node.recycleSoon() }
     // An entry must fit a segment.
     let requestLimit = min(options.requestLimit, opened.log.maximumPayload)
     server = KVServer(store, status: status, consensus: singleNode, requestLimit: requestLimit)
@@ -114,6 +119,11 @@ package final class Node: @unchecked Sendable {
 
   /// One checkpoint soon.
   package func askForCheckpoint() { checkpoints.ask() }
+
+  private static func openDatabase(_ path: String, _ options: NodeOptions) throws(DatabaseError) -> Database {
+    guard let makePageStore = options.makePageStore else { return try Database.open(path, options.database) }
+    return try Database(store: try makePageStore(), path: path, options: options.database)
+  }
 
   private struct Recovered {
     var store: Store

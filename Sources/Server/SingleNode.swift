@@ -74,7 +74,9 @@ package final class SingleNode: Consensus, @unchecked Sendable {
 
   private func admit(_ byteCount: Int) throws(StatusError) {
     guard !status.isStopping.load(ordering: .relaxed) else { throw StatusError.stopped }
-    guard !status.isLogFull.load(ordering: .relaxed) else { throw StatusError.noSpace }
+    guard !status.isLogFull.load(ordering: .relaxed), !status.isApplyStalled.load(ordering: .relaxed) else {
+      throw StatusError.noSpace
+    }
     let applied = status.applied.load(ordering: .relaxed)
     let committed = status.committed.load(ordering: .relaxed)
     guard committed <= applied || committed - applied <= options.applyLagLimit,

@@ -59,7 +59,7 @@ struct CorruptionTests {
             }
           }
         }
-        do { try victim.exercise(&random) } catch { Issue.record("seed \(seed) \(kind) \(id) way \(choice): \(error)") }
+        do { try victim.exercise(&random, edits: !seals) } catch { Issue.record("seed \(seed) \(kind) \(id) way \(choice): \(error)") }
       }
     }
   }
@@ -143,6 +143,27 @@ struct CorruptionTests {
     #expect(failures > 10)
   }
 
+  /// A key outside the tree's prefix changes both spines; damage on the second must show before the first is changed.
+  @Test func failedPutOutsideThePrefix() throws {
+    let store = SimulatedPageStore()
+    let database = try Database(store: store, path: "spine", options: options(pageSize: 512))
+    let tree = try database.write { try $0.openTree("t") }
+    let keys = (0..<200).map { KeyShape.sharedPrefix.key($0, keyMax: 104) }
+    try database.write { batch in for key in keys { try batch.put(tree, key, [1, 2, 3]) } }
+    let last = try #require(
+      (8..<4096).last {
+        let leaf = LeafPage(store.base + $0 * 512)
+        return leaf.header.type == PageType.leaf.rawValue && leaf.header.id == PageID($0)
+      })
+    store.damage([0xFF], at: last * 512 + 511)
+    try database.write { batch in
+      #expect(throws: DatabaseError.corrupt(page: PageID(last), reason: .checksum)) { try batch.put(tree, [0], [1]) }
+      #expect(try batch.value(tree, [0]) == nil)
+      try batch.put(tree, keys[0], [4])
+    }
+    #expect(try database.check().problems.map { $0.reason } == [.checksum])
+  }
+
   @Test func truncatedAndForeignFiles() throws {
     let directory = try TemporaryDirectory()
     let path = directory.file("db")
@@ -179,6 +200,7 @@ struct CorruptionTests {
       try workload.checkpoint()
       states.append(workload.durable)
     }
+    for _ in 0..<4 { try workload.batch() }
     workload.finish()
     let metas = [0, 4096].map { try? Meta(decoding: store.base + $0, fileSize: store.size) }
     let newest = (metas[0]?.checkpoint ?? 0) > (metas[1]?.checkpoint ?? 0) ? 0 : 4096

@@ -86,12 +86,12 @@ final class CrashExplorer {
 }
 
 struct CrashTests {
-  @Test(arguments: seeds(5)) func everyOperation(seed: UInt64) throws {
+  @Test(arguments: seeds(12)) func everyOperation(seed: UInt64) throws {
     try explore(seed: seed, steps: 14, pageSize: seed % 5 == 0 ? 1024 : 512, largeValues: false)
   }
 
   /// Values that make the file grow.
-  @Test(arguments: seeds(2)) func growing(seed: UInt64) throws {
+  @Test(arguments: seeds(3)) func growing(seed: UInt64) throws {
     try explore(seed: seed &+ 1000, steps: 10, pageSize: seed % 2 == 0 ? 4096 : 512, largeValues: true)
   }
 

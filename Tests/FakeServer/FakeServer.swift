@@ -38,6 +38,7 @@ package final class FakeServer: @unchecked Sendable {
   private var requests: [Request] = []
   private var connections: [Int32] = []
   private var isStopped = false
+  private var isListenerClosed = false
   private var react: @Sendable (Request) -> Reaction = { _ in .serve }
   /// Whether connections are read at all.
   private let reads: Bool
@@ -56,7 +57,11 @@ package final class FakeServer: @unchecked Sendable {
     } else {
       (listener, endpoint) = try FakeServer.listen(port: port)
     }
-    start { server in server.acceptAll() }
+    start { server in
+      server.acceptAll()
+      close(server.listener)
+      server.locked { server.isListenerClosed = true }
+    }
   }
 
   deinit {
@@ -77,8 +82,10 @@ package final class FakeServer: @unchecked Sendable {
       isStopped = true
       for connection in connections { shutdown(connection, Int32(SHUT_RDWR)) }
     }
+    // Wakes the thread that accepts. That thread closes the listener: closed here, its number could be another
+    // server's listener by the time the thread looks at it.
     shutdown(listener, Int32(SHUT_RDWR))
-    close(listener)
+    while !locked({ isListenerClosed }) { usleep(500) }
   }
 
   /// Closes the connections that are open now.

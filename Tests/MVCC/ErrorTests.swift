@@ -36,7 +36,8 @@ import Testing
     expectError(3, "etcdserver: request is too large: the key is longer than \(fixture.store.keyLimit) bytes") {
       _ = try fixture.put(Bytes(repeating: 1, count: fixture.store.keyLimit + 1), [1])
     }
-    #expect(MVCCError.requestTooLarge.message == "etcdserver: request is too large" && MVCCError.requestTooLarge.code == 3)
+    #expect(MVCCError.requestTooLarge.message == "etcdserver: request is too large")
+    #expect(MVCCError.requestTooLarge.code == 3)
     #expect(MVCCError.invalidSortOption.message == "etcdserver: invalid sort option")
     // None of these moved the revision.
     #expect(try fixture.range(RangeSpec(key: key)).revision == 1)
@@ -126,14 +127,20 @@ import Testing
       var damaged = original
       switch Int.random(in: 0..<3, using: &generator) {
       case 0: damaged.removeLast(Int.random(in: 1...damaged.count, using: &generator))
-      case 1: damaged[Int.random(in: 0..<damaged.count, using: &generator)] ^= 1 << UInt8.random(in: 0...7, using: &generator)
-      default: damaged = (0..<Int.random(in: 0...80, using: &generator)).map { _ in .random(in: 0...255, using: &generator) }
+      case 1:
+        let bit = Int.random(in: 0..<(damaged.count * 8), using: &generator)
+        damaged[bit / 8] ^= 1 << UInt8(bit % 8)
+      default:
+        let count = Int.random(in: 0...80, using: &generator)
+        damaged = (0..<count).map { _ in .random(in: 0...255, using: &generator) }
       }
       try replace(fixture, target, name, damaged)
       for revision in [Int64(0), 10, 25] {
-        do { _ = try fixture.range(RangeSpec(key: [0], end: [0], revision: revision, target: .value)) } catch let error
-          as MVCCError
-        { if error.code == 15 { refused += 1 } else { Issue.record("\(error)") } } catch is WireError {
+        do {
+          _ = try fixture.range(RangeSpec(key: [0], end: [0], revision: revision, target: .value))
+        } catch let error as MVCCError {
+          if error.code == 15 { refused += 1 } else { Issue.record("\(error)") }
+        } catch is WireError {
           // A changed byte inside a value's own fields is not this layer's to detect: the pages' checksums do that.
         }
       }

@@ -20,7 +20,8 @@ import Testing
     let key = Bytes("counter".utf8)
     let versions = 60_000
     for first in stride(from: 0, to: versions, by: 1000) {
-      _ = try fixture.commit((first..<(first + 1000)).map { Fixture.put(key, Bytes("\($0)".utf8), 0, false, false, false) })
+      _ = try fixture.commit(
+        (first..<(first + 1000)).map { Fixture.put(key, Bytes("\($0)".utf8), 0, false, false, false) })
     }
     var most = 0
     var generator = SeededGenerator(TestSettings.seed("deep history"))

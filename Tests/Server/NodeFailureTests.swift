@@ -1,5 +1,6 @@
 // Directories that can't be used, logs that don't fit their tree, disks that fill up or fail.
 import Foundation
+import NeedletailBackend
 import NeedletailMVCC
 import NeedletailRPC
 import NeedletailServer
@@ -208,5 +209,48 @@ import Testing
     let again = try RunningNode(directory.path)
     #expect(try again.everything().count >= 20)
     again.node.stop()
+  }
+
+  /// The tree cannot grow: what is committed waits and is neither skipped nor refused, new proposals are refused, reads
+  /// go on; with room again, everything taken is applied and answered, in order.
+  @Test func aFullTreeMakesApplyingWait() throws {
+    let directory = try TemporaryDirectory()
+    let disk = FaultSwitch()
+    let running = try RunningNode(directory.path) { options in
+      options.log.segmentSize = 16 << 20
+      options.checkpoint.interval_ms = 3_600_000
+      options.makePageStore = { () throws(DatabaseError) in try MemoryPageStore(disk) }
+    }
+    _ = try running.put(Bytes("first".utf8), [1])
+    disk.set(.full)
+    var open: [ReplyAddress] = []
+    var refused = 0
+    for i in 0..<400 where refused == 0 {
+      do {
+        open.append(try running.propose(put: Bytes("k\(i)".utf8), Bytes(repeating: 2, count: 60_000)))
+        // One at a time, until the file is full.
+        if running.sink.wait(for: open[open.count - 1], seconds: 0.5) == nil {
+          let isStalled = running.node.status.isApplyStalled.load(ordering: .relaxed)
+          #expect(isStalled)
+        }
+      } catch let error as StatusError {
+        #expect(error == .noSpace)
+        refused += 1
+      }
+    }
+    #expect(refused == 1 && open.count > 1)
+    let stalled = try #require(open.last)
+    #expect(running.sink.wait(for: stalled, seconds: 0.3) == nil)
+    #expect(try running.range(Bytes("first".utf8)).kvs.count == 1)
+    let committed = running.node.status.committed.load(ordering: .relaxed)
+    #expect(committed == UInt64(1 + open.count))
+    disk.set(.working)
+    for address in open { #expect(running.sink.wait(for: address)?.status == 0) }
+    let isStillStalled = running.node.status.isApplyStalled.load(ordering: .relaxed)
+    #expect(!isStillStalled)
+    _ = try running.put(Bytes("last".utf8), [3])
+    #expect(try running.everything().count == open.count + 2)
+    running.node.stop()
+    #expect(running.failures.all.isEmpty && running.sink.duplicateCount == 0)
   }
 }

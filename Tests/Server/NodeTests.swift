@@ -107,7 +107,8 @@ import Testing
       let moment = Int.random(in: 1...300, using: &generator)
       let copy = directory.path + "/\(round)"
       for i in 0..<300 {
-        let value = Bytes(repeating: UInt8(truncatingIfNeeded: next), count: Int.random(in: 0...9000, using: &generator))
+        let length = Int.random(in: 0...9000, using: &generator)
+        let value = Bytes(repeating: UInt8(truncatingIfNeeded: next), count: length)
         open.append((next, try running.propose(put: Bytes("key-\(next)".utf8), value)))
         next += 1
         if i == moment - 1 {

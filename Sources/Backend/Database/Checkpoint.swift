@@ -179,6 +179,8 @@ extension Database {
     var slot: Int
     var geometry: PageGeometry
     var free: FreeSpace
+    /// The other meta page is damaged: it may have named a newer checkpoint, after which pages of this one were reused.
+    var isDoubtful: Bool
   }
 
   /// Transactions are never used twice, also not by a life of the database whose last batches a crash undid: each open
@@ -217,7 +219,28 @@ extension Database {
     var free = FreeSpace(geometry: geometry, pages: Int(meta.pages))
     try loadBitmap(&free, area: slot, store: store)
     free.extend(to: Int(min(store.size >> geometry.shift, UInt64(dirtyBit))))
-    return Recovered(meta: meta, slot: slot, geometry: geometry, free: free)
+    return Recovered(
+      meta: meta, slot: slot, geometry: geometry, free: free,
+      isDoubtful: isOtherMetaDamaged(store, slot: slot, pageSize: pageSize))
+  }
+
+  private static func isOtherMetaDamaged(_ store: any PageStore, slot: Int, pageSize: Int) -> Bool {
+    let page = store.base + (1 - slot) * FreeSpace.metaStride(pageSize: pageSize)
+    if (try? Meta(decoding: page, fileSize: store.size)) != nil { return false }
+    let bytes = UnsafeRawBufferPointer(start: page, count: metaSize)
+    return !isZero(bytes[...])
+  }
+
+  /// With one meta page damaged, either its write was torn by a crash, and this checkpoint is the newest and whole;
+  /// or the page went bad later, and this checkpoint's pages may have been used again. Every page of the tree knows its
+  /// transaction and the bitmap its pages, so a walk over everything tells.
+  func verifyDoubtful() throws(DatabaseError) {
+    let report = try check()
+    guard let problem = report.problems.first else { return }
+    throw .noValidMeta(
+      path: path,
+      detail: "one meta page is damaged and the checkpoint of the other is not whole: page \(problem.page): "
+        + problem.reason.rawValue)
   }
 
   /// The valid meta page with the higher checkpoint number. The second one's place depends on the page size, which only

@@ -73,6 +73,7 @@ public final class Database: @unchecked Sendable {
       durable: opened.meta.transaction, durableSlot: opened.slot, checkpointNumber: opened.meta.checkpoint,
       durableWords: opened.meta.words)
     batch = WriteBatch(geometry: geometry, allocator: self, base: store.base)
+    if opened.isDoubtful, !options.readOnly { try verifyDoubtful() }
     if options.readOnly {
       writer.latch = "opened read-only"
     } else {

@@ -159,11 +159,15 @@ package final class WriteBatch {
     return page
   }
 
-  /// Edits follow offsets without looking: whatever comes from the file is checked whole first.
+  /// Edits follow offsets without looking, and give the page a new checksum: whatever comes from the file is checked
+  /// whole first, so that damage neither leads astray nor becomes legitimate.
   func checkForEditing(_ page: UnsafeRawPointer, level: Int) throws(DatabaseError) {
     let pageSize = geometry.pageSize
     let header = PageHeader(page)
     guard header.transaction <= transaction else { throw .corrupt(page: header.id, reason: .transaction) }
+    guard header.checksum(pageSize: pageSize) == header.crc else {
+      throw .corrupt(page: header.id, reason: .checksum)
+    }
     let lower: Int
     if level == 0 {
       let leaf = LeafPage(page)
@@ -237,7 +241,7 @@ package final class WriteBatch {
     header.setUpper(pages)
     if let source = value.baseAddress { memcpy(memory + headerSize, source, value.count) }
     // The header's own checksum covers the header alone; the value's stands in the leaf.
-    memory.setU32(0, nt_crc32c(0, memory + 4, headerSize - 4))
+    memory.setU32(0, PageHeader(UnsafeRawPointer(memory)).overflowChecksum)
     scratch.addOverflow(first, .init(memory: memory, pages: pages, valueLength: value.count))
     let crc = value.baseAddress.map { nt_crc32c(0, $0, value.count) } ?? 0
     OverflowReference(first: first, crc: crc, length: UInt64(value.count)).store(reference)
@@ -259,6 +263,8 @@ package final class WriteBatch {
     }
     _ = try source.overflowValue(run)
     let header = PageHeader(source.address(run.first))
+    // How long the run must be kept follows from its header.
+    guard header.isOverflowIntact else { throw .corrupt(page: run.first, reason: .checksum) }
     freed.append(
       FreedPage(
         first: run.first,

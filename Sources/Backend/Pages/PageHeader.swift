@@ -72,6 +72,9 @@ struct PageHeader {
   }
 
   func checksum(pageSize: Int) -> UInt32 { nt_crc32c(0, page + 4, pageSize - 4) }
+  /// An overflow run's header vouches for itself alone; the value's checksum stands in the leaf.
+  var overflowChecksum: UInt32 { nt_crc32c(0, page + 4, headerSize - 4) }
+  var isOverflowIntact: Bool { overflowChecksum == crc }
 }
 
 /// The write side of a header. Only scratch pages are ever written.

@@ -96,6 +96,8 @@ struct Meta: Equatable {
     guard pages <= fileSize / UInt64(pageSize), pages <= UInt64(dirtyBit) else {
       throw .damaged("it names \(pages) pages, more than the file holds")
     }
+    // Counters that leave room to count on.
+    guard checkpoint < 1 << 62, transaction < 1 << 62 else { throw .damaged("counters") }
     let count = Int(page.u32(48))
     guard count <= treesMax else { throw .damaged("\(count) trees") }
     for i in 0..<wordsMax { words[i] = page.u64(64 + 8 * i) }

@@ -188,7 +188,7 @@ struct TreeChecker {
     guard header.id == run.first, header.type == PageType.overflow.rawValue else {
       return problem(run.first, .identity, "overflow run")
     }
-    guard header.crc == nt_crc32c(0, page + 4, headerSize - 4) else { return problem(run.first, .checksum, "header") }
+    guard header.isOverflowIntact else { return problem(run.first, .checksum, "header") }
     if header.transaction > transaction { problem(run.first, .transaction, "overflow run") }
     if nt_crc32c(0, page + headerSize, Int(run.length)) != run.crc { problem(run.first, .checksum, "value") }
   }

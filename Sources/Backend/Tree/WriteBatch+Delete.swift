@@ -16,7 +16,7 @@ extension WriteBatch {
     addLive(tree, -1)
     changed()
     lastInsert = (0, -1)
-    try rebalanceLeaf(tree, leaf, id, key)
+    rebalanceLeaf(tree, leaf, id, key)
     return true
   }
 
@@ -26,7 +26,7 @@ extension WriteBatch {
 
   private func rebalanceLeaf(
     _ tree: TreeID, _ leaf: LeafEditor, _ id: PageID, _ key: UnsafeRawBufferPointer
-  ) throws(DatabaseError) {
+  ) {
     guard depth > 0 else {
       if leaf.view.count == 0 {
         scratch.release(id)
@@ -39,8 +39,8 @@ extension WriteBatch {
     let parent = BranchEditor(path[step].page, pageSize: geometry.pageSize)
     let index = path[step].index
     for neighbour in [index + 1, index - 1] where neighbour >= 0 && neighbour <= parent.view.count {
-      if try mergeLeaves(tree, leaf, id, with: neighbour, key) {
-        try rebalanceBranch(tree, step: step, key)
+      if mergeLeaves(tree, leaf, id, with: neighbour, key) {
+        rebalanceBranch(tree, step: step, key)
         return
       }
     }
@@ -49,12 +49,12 @@ extension WriteBatch {
   /// Merges the leaf at the end of `path` with its neighbour under the same parent, where both fit in one page.
   private func mergeLeaves(
     _ tree: TreeID, _ leaf: LeafEditor, _ id: PageID, with neighbour: Int, _ key: UnsafeRawBufferPointer
-  ) throws(DatabaseError) -> Bool {
+  ) -> Bool {
     let step = depth - 1
     let parent = BranchEditor(path[step].page, pageSize: geometry.pageSize)
     let index = path[step].index
     let siblingID = parent.view.child(neighbour)
-    let sibling = try readable(siblingID, level: 0)
+    guard let sibling = readable(siblingID, level: 0) else { return false }
     let prefixLength = mergedPrefix(step, min(index, neighbour), key)
     let other = LeafPage(sibling)
     let size =
@@ -91,10 +91,11 @@ extension WriteBatch {
     return min(low, high)
   }
 
-  /// A sibling to read from: scratch or published.
-  private func readable(_ id: PageID, level: Int) throws(DatabaseError) -> UnsafeRawPointer {
-    let page = try source.page(id, level: level)
-    if id & dirtyBit == 0 { try checkForEditing(page, level: level) }
+  /// A sibling to read from: scratch or published. Nil where it is damaged: the entry is deleted by now, which must not
+  /// fail because a neighbour cannot be merged with; whoever reads the neighbour gets the error.
+  private func readable(_ id: PageID, level: Int) -> UnsafeRawPointer? {
+    guard let page = try? source.page(id, level: level) else { return nil }
+    if id & dirtyBit == 0, (try? checkForEditing(page, level: level)) == nil { return nil }
     return page
   }
 
@@ -117,7 +118,7 @@ extension WriteBatch {
 
   private func rebalanceBranch(
     _ tree: TreeID, step: Int, _ key: UnsafeRawBufferPointer
-  ) throws(DatabaseError) {
+  ) {
     let branch = BranchEditor(path[step].page, pageSize: geometry.pageSize)
     guard step > 0 else {
       collapseRoot(tree)
@@ -128,8 +129,8 @@ extension WriteBatch {
     let parent = BranchEditor(path[step - 1].page, pageSize: geometry.pageSize)
     let index = path[step - 1].index
     for neighbour in [index + 1, index - 1] where neighbour >= 0 && neighbour <= parent.view.count {
-      if try mergeBranches(branch, step: step, with: neighbour, key) {
-        try rebalanceBranch(tree, step: step - 1, key)
+      if mergeBranches(branch, step: step, with: neighbour, key) {
+        rebalanceBranch(tree, step: step - 1, key)
         return
       }
     }
@@ -138,12 +139,13 @@ extension WriteBatch {
   /// Merges the branch at `path[step]` with its neighbour; the separator between them comes down.
   private func mergeBranches(
     _ branch: BranchEditor, step: Int, with neighbour: Int, _ key: UnsafeRawBufferPointer
-  ) throws(DatabaseError) -> Bool {
+  ) -> Bool {
     let parent = BranchEditor(path[step - 1].page, pageSize: geometry.pageSize)
     let index = path[step - 1].index
     let level = branch.view.level
     let siblingID = parent.view.child(neighbour)
-    let sibling = BranchPage(try readable(siblingID, level: level))
+    guard let siblingPage = readable(siblingID, level: level) else { return false }
+    let sibling = BranchPage(siblingPage)
     let prefixLength = mergedPrefix(step - 1, min(index, neighbour), key)
 
     let own = BranchContents(branch.view, keyBuffer: entryBuffer)

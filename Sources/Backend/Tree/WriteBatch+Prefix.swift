@@ -12,8 +12,21 @@ extension WriteBatch {
     let prefix = try view.treePrefix(root)
     let shared = commonPrefix(key, prefix)
     if shared == prefix.count { return }
+    // Both spines or none: a damaged page must show before anything has changed.
+    for rightSpine in [false, true] { try copySpine(tree, right: rightSpine) }
     for rightSpine in [false, true] {
       while try !shortenSpine(tree, to: shared, right: rightSpine) {}
+    }
+  }
+
+  private func copySpine(_ tree: TreeID, right: Bool) throws(DatabaseError) {
+    let slot = Int(tree.raw)
+    var id = roots[slot].page
+    var page = try writable(&id, level: Int(roots[slot].level))
+    roots[slot].page = id
+    for level in stride(from: Int(roots[slot].level) - 1, through: 0, by: -1) {
+      let branch = BranchEditor(page, pageSize: geometry.pageSize)
+      page = try writableChild(branch, right ? branch.view.count : 0, level: level, id: &id)
     }
   }
 
