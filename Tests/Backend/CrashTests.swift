@@ -142,6 +142,23 @@ struct CrashTests {
     #expect(explorer.images > 50)
   }
 
+  /// Each area of the bitmap must get what changed since that area was written, not since the last checkpoint: shown by
+  /// checkpoints that touch one group of pages, then only another.
+  @Test func bothAreasKnowTheirChanges() throws {
+    let store = SimulatedPageStore()
+    let database = try Database(store: store, path: "areas", options: options(pageSize: 512))
+    let tree = try database.write { try $0.openTree("t") }
+    for i in 0..<70 {
+      try database.write { try $0.put(tree, [UInt8(i)], [UInt8](repeating: 1, count: 29_000)) }
+      if i < 65 { continue }
+      try database.checkpoint()
+      let image = store.processCrash()
+      let copy = try Database(store: image, path: "copy", options: options(pageSize: 512))
+      try copy.expectSound()
+      #expect(try copy.withSnapshot { $0.tree(tree).count } == UInt64(i + 1))
+    }
+  }
+
   /// A life that a crash undid never shares transaction numbers with the next: page headers tell the two apart.
   @Test func transactionsAreNeverUsedTwice() throws {
     let store = SimulatedPageStore()
