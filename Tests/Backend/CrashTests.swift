@@ -142,6 +142,23 @@ struct CrashTests {
     #expect(explorer.images > 50)
   }
 
+  /// Each area of the bitmap must get what changed since that area was written, not since the last checkpoint.
+  @Test func bothAreasKnowTheirChanges() throws {
+    var free = FreeSpace(geometry: try PageGeometry(pageSize: 512), pages: 8192)
+    for area in [0, 1] { _ = free.takeChangedGroups(area: area) }
+    guard let pages = free.allocate(1) else {
+      Issue.record("no page in an empty file")
+      return
+    }
+    free.becameLive(pages[0], count: 1)
+    for area in [0, 1] {
+      let taken = free.takeChangedGroups(area: area).map { $0.group }
+      let takenAgain = free.takeChangedGroups(area: area).map { $0.group }
+      #expect(taken == [0])
+      #expect(takenAgain == [])
+    }
+  }
+
   /// A life that a crash undid never shares transaction numbers with the next: page headers tell the two apart.
   @Test func transactionsAreNeverUsedTwice() throws {
     let store = SimulatedPageStore()

@@ -20,10 +20,12 @@ extension Database {
   package func checkpoint() throws(DatabaseError) {
     checkpointLock.lock()
     defer { checkpointLock.unlock() }
-    guard let work = try withWriter({ (writer) throws(DatabaseError) in try pin(&writer, force: false) }) else {
-      return
-    }
-    try finish(work)
+    if let work = try begin() { try finish(work) }
+  }
+
+  /// The part of a checkpoint that writers wait for. Under the checkpoint lock, as `finish` is.
+  func begin() throws(DatabaseError) -> Work? {
+    try withWriter { (writer) throws(DatabaseError) in try pin(&writer, force: false) }
   }
 
   /// User words of the durable checkpoint: what a log may forget.
@@ -31,7 +33,7 @@ extension Database {
   /// Bytes published since the last checkpoint began.
   package var bytesSinceCheckpoint: UInt64 { withWriter { $0.bytesSinceCheckpoint } }
 
-  private struct Work {
+  struct Work {
     var meta: Meta
     var slot: Int
     var groups: [(group: Int, words: [UInt64])]
@@ -55,7 +57,8 @@ extension Database {
     return Work(meta: meta, slot: slot, groups: writer.free.takeChangedGroups(area: slot))
   }
 
-  private func finish(_ work: Work) throws(DatabaseError) {
+  /// The part that goes on beside writers.
+  func finish(_ work: Work) throws(DatabaseError) {
     do throws(DatabaseError) {
       try writeBitmap(work)
       try store.sync()
