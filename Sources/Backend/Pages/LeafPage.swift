@@ -8,6 +8,8 @@
 // A value length with the high bit set means an overflow reference instead of a value:
 //   u32 first page of the run · u32 crc32c of the value · u64 value length
 
+import CNeedletail
+
 let leafEntryOverhead = 14  // head, slot, and the record's two lengths
 let overflowReferenceSize = 16
 let overflowFlag = 0x8000
@@ -42,18 +44,30 @@ struct LeafPage {
     return low
   }
 
-  /// Where `key` is, or where it would go.
+  /// Where `key` is, or where it would go. `fetchValue`: whoever asks reads the value too, so its lines are fetched together
+  /// with the record's first, whose lengths say where the value ends: a dependent miss less.
   @inline(__always) func search(
-    _ key: UnsafeRawPointer, _ length: Int, pageSize: Int
+    _ key: UnsafeRawPointer, _ length: Int, pageSize: Int, fetchValue: Bool = false
   ) -> (index: Int, found: Bool) {
     let n = count
     let prefix = prefixLength
     let head = keyHead(key, prefix, length)
     let i = lowerBound(head: head, count: n)
     if i == n || self.head(i) != head { return (i, false) }
+    if fetchValue { prefetchRecord(i, count: n) }
     let order = compare(i, key, length, prefix: prefix, count: n, pageSize: pageSize)
     if order <= 0 { return (i, order == 0) }
     return searchTies(from: i &+ 1, head: head, key, length, pageSize: pageSize)
+  }
+
+  /// Five lines: a record of a short key and a value of 256 bytes.
+  @inline(__always) private func prefetchRecord(_ i: Int, count: Int) {
+    let record = page + recordOffset(i, count: count)
+    nt_prefetch(record)
+    nt_prefetch(record + 64)
+    nt_prefetch(record + 128)
+    nt_prefetch(record + 192)
+    nt_prefetch(record + 256)
   }
 
   /// Binary search among entries whose heads equal the key's: keys that differ late stay O(log n).

@@ -35,7 +35,7 @@ package struct TreeView {
     guard _fastPath(leaf.isWellFormed(pageSize: source.pageSize) && leaf.prefixLength <= length) else {
       throw source.damaged(page)
     }
-    let (index, found) = leaf.search(bytes, length, pageSize: source.pageSize)
+    let (index, found) = leaf.search(bytes, length, pageSize: source.pageSize, fetchValue: true)
     return found ? try source.value(of: leaf, index) : nil
   }
 
