@@ -115,14 +115,11 @@ struct CrashTests {
     let database = try Database(store: store, path: "simulated", options: options(pageSize: pageSize))
     let workload = Workload(
       seed: seed, store: store, database: database, state: ModelState(), largeValues: largeValues)
-    var isInside = false
     store.observer = { [unowned store, unowned workload] operation in
       explorer.explore(store, level: 1, operation, workload.legal)
       // The writer does not wait for a checkpoint: let it work in the middle of one.
-      if workload.begun != nil, !isInside, workload.random.below(3) == 0 {
-        isInside = true
+      if workload.begun != nil, !workload.isWriting, workload.random.below(3) == 0 {
         do { try workload.batch() } catch { explorer.fail("batch during a checkpoint: \(error)") }
-        isInside = false
       }
     }
     for step in 0..<steps where explorer.failure == nil {

@@ -14,16 +14,13 @@ struct ReclaimTests {
     store.poisonsReleased = true
     let database = try Database(store: store, path: "reclaim", options: options(pageSize: 512))
     let workload = Workload(seed: seed, store: store, database: database, state: ModelState())
-    var isInside = false
     // Batches in the middle of checkpoints, and readers that come just then.
     store.observer = { [unowned workload] _ in
-      guard workload.begun != nil, !isInside else { return }
-      isInside = true
+      guard workload.begun != nil, !workload.isWriting else { return }
       do {
         try workload.batch()
         try workload.compareAll()
       } catch { Issue.record("seed \(seed): \(error)") }
-      isInside = false
     }
     do {
       for _ in 0..<120 {

@@ -124,7 +124,12 @@ final class Workload {
 
   private struct Abandoned: Error {}
 
+  /// True inside `batch`, where the writer's lock is held: what watches the disk must not begin another then.
+  private(set) var isWriting = false
+
   func batch() throws {
+    isWriting = true
+    defer { isWriting = false }
     var next = state
     next.number += 1
     let abandons = random.below(8) == 0
