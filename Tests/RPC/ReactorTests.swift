@@ -137,7 +137,9 @@ struct ReactorTests {
         #expect(answers == [Array("E\(round) \(i)".utf8), Array("D\(i)".utf8)])
       }
     }
-    #expect(server.group.connections(0) == 250 && server.group.connections(1) == 250)
+    // Both reactors accept, and each looks at the loads before it counts its own: near even, not exactly.
+    let loads = [server.group.connections(0), server.group.connections(1)]
+    #expect(loads.reduce(0, +) == 500 && abs(loads[0] - loads[1]) <= 50, "\(loads)")
   }
 
   @Test("Over the connection limit a client is told so", arguments: kinds)
