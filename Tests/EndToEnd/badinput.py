@@ -269,7 +269,16 @@ def fill(report, programs, disk, rng):
         raise PermissionError(done.stderr.decode().strip())
     if code is None:
         with server.client(timeout=20) as client:
-            client.put(b"after", b"1")
+            # It tries the disk again now and then, and refuses puts until it has seen the room.
+            deadline = time.monotonic() + 20
+            while True:
+                try:
+                    client.put(b"after", b"1")
+                    break
+                except StatusError as refusal:
+                    if refusal.code != RESOURCE_EXHAUSTED or time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.1)
             report.check(client.get(b"after") == b"1", "with more room it takes puts again, without a restart")
         server.kill()
     clean, said = programs.check(directory)

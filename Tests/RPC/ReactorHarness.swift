@@ -225,6 +225,7 @@ final class TestSocket: Sendable {
       let n = bytes.withUnsafeBytes {
         Glibc.send(descriptor, $0.baseAddress! + at, bytes.count - at, Int32(MSG_NOSIGNAL))
       }
+      if n < 0, errno == EINTR { continue }
       if n < 0 { throw ReactorError(call: "send", code: errno) }
       at += n
     }
@@ -233,7 +234,8 @@ final class TestSocket: Sendable {
   /// What one receive gives: empty at the end of the stream.
   func receive(atMost count: Int = 1 << 16) throws -> [UInt8] {
     var bytes = [UInt8](repeating: 0, count: count)
-    let n = recv(descriptor, &bytes, count, 0)
+    var n = recv(descriptor, &bytes, count, 0)
+    while n < 0, errno == EINTR { n = recv(descriptor, &bytes, count, 0) }
     if n < 0 { throw ReactorError(call: "recv", code: errno) }
     return Array(bytes[..<n])
   }

@@ -88,6 +88,7 @@ final class PlainSocket {
       let n = bytes.withUnsafeBytes {
         Glibc.send(descriptor, $0.baseAddress.map { $0 + at }, bytes.count - at, Int32(MSG_NOSIGNAL))
       }
+      if n < 0, errno == EINTR { continue }
       if n < 0 { throw SocketError(what: "send", code: errno) }
       at += n
     }
@@ -99,7 +100,8 @@ final class PlainSocket {
 
   private func receive(atMost count: Int) throws -> [UInt8] {
     var bytes = [UInt8](repeating: 0, count: count)
-    let n = recv(descriptor, &bytes, count, 0)
+    var n = recv(descriptor, &bytes, count, 0)
+    while n < 0, errno == EINTR { n = recv(descriptor, &bytes, count, 0) }
     if n < 0 { throw SocketError(what: "recv", code: errno) }
     return Array(bytes[..<n])
   }
