@@ -27,7 +27,8 @@ final class DiskImage {
   init(capacity: Int, size: Int) {
     let edge = Self.edge(size, capacity)
     let pooled = Self.pool.withLock { pool -> Block? in
-      let i = pool.lastIndex { $0.capacity == capacity && $0.edge == edge } ?? pool.lastIndex { $0.capacity == capacity }
+      let i =
+        pool.lastIndex { $0.capacity == capacity && $0.edge == edge } ?? pool.lastIndex { $0.capacity == capacity }
       return i.map { pool.remove(at: $0) }
     }
     block = pooled ?? Self.map(capacity)

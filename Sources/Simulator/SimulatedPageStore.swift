@@ -220,7 +220,8 @@ package final class SimulatedPageStore: PageStore, @unchecked Sendable {
   package func processCrash() -> SimulatedPageStore {
     SimulatedPageStore(
       visible: visible.copy(size: Int(size), edge: Int(size)),
-      durable: durable.copy(size: durable.capacity, edge: durable.capacity), size: size, durableSize: durableSize, pending: pending)
+      durable: durable.copy(size: durable.capacity, edge: durable.capacity), size: size, durableSize: durableSize,
+      pending: pending)
   }
 
   /// Overwrites bytes behind the engine's back, on disk and in the cache.

@@ -41,8 +41,9 @@ enum FlagTable {
 
       """
     let width = (all.map(\.name.count).max() ?? 0) + 4
-    for flag in all + [Flag("version", isSwitch: true, "print versions and exit"), Flag("help", isSwitch: true, "this")]
-    {
+    for flag in all + [
+      Flag("version", isSwitch: true, "print versions and exit"), Flag("help", isSwitch: true, "this"),
+    ] {
       let name = "--" + flag.name
       text += "  " + name + String(repeating: " ", count: max(1, width - name.count)) + flag.help + "\n"
     }

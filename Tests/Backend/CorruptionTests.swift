@@ -51,7 +51,8 @@ struct CorruptionTests {
           case 3:  // the arrays, 16 bits at a time
             for _ in 0..<8 {
               let i = headerSize + 2 * random.below((pageSize - headerSize) / 2)
-              page.setU16(i, [0, 1, 8, 31, 32, 33, 0x7FFF, 0x8000, 65535, pageSize - 1, pageSize - 4][random.below(11)])
+              page.setU16(
+                i, [0, 1, 8, 31, 32, 33, 0x7FFF, 0x8000, 65535, pageSize - 1, pageSize - 4][random.below(11)])
             }
           default:  // everything behind the header
             for i in headerSize..<pageSize {
@@ -59,7 +60,9 @@ struct CorruptionTests {
             }
           }
         }
-        do { try victim.exercise(&random, edits: !seals) } catch { Issue.record("seed \(seed) \(kind) \(id) way \(choice): \(error)") }
+        do { try victim.exercise(&random, edits: !seals) } catch {
+          Issue.record("seed \(seed) \(kind) \(id) way \(choice): \(error)")
+        }
       }
     }
   }
@@ -177,7 +180,9 @@ struct CorruptionTests {
       #expect(truncate(path, off_t(size)) == 0)
       #expect(throws: DatabaseError.self) { try Database.open(path) }
     }
-    for (name, contents) in [("text", Array("hello, this is a letter".utf8)), ("noise", [UInt8](repeating: 0xA5, count: 9000))] {
+    for (name, contents) in [
+      ("text", Array("hello, this is a letter".utf8)), ("noise", [UInt8](repeating: 0xA5, count: 9000)),
+    ] {
       let foreign = directory.file(name)
       let descriptor = open(foreign, O_CREAT | O_RDWR, 0o600)
       #expect(write(descriptor, contents, contents.count) == contents.count)

@@ -48,7 +48,8 @@ struct ErrorInjectionTests {
       database = try Database(store: store, path: "faulty", options: options(pageSize: pageSize))
     } catch {
       outcome.sawError = true
-      explorer.verify(store.processCrash(), 1, [ModelState()], "process crash in open", always: faults.values.contains(.lost))
+      explorer.verify(
+        store.processCrash(), 1, [ModelState()], "process crash in open", always: faults.values.contains(.lost))
       explorer.explore(store, level: 2, nil, [ModelState()])
       outcome.failure = explorer.failure
       return outcome
@@ -114,7 +115,8 @@ struct ErrorInjectionTests {
     for i in 0..<400 {
       let key: [UInt8] = [UInt8(i >> 8), UInt8(i & 255)]
       // Both ways of running out: inside `put` for a large value, at publication for small ones.
-      let values = i % 2 == 0 ? [[UInt8](repeating: UInt8(i & 255), count: 20_000)] : Array(repeating: [1, 2, 3], count: 1)
+      let values =
+        i % 2 == 0 ? [[UInt8](repeating: UInt8(i & 255), count: 20_000)] : Array(repeating: [1, 2, 3], count: 1)
       do {
         try database.write { for value in values { try $0.put(tree, key, value) } }
         entries[key] = values[0]

@@ -18,7 +18,8 @@ struct KeyTests {
       groups.append((0..<60).map { front + [UInt8($0 * 4)] } + [front] + (0..<40).map { front + [0, UInt8($0)] })
     }
     // Zeros: a head's padding looks like them.
-    groups.append((1...min(40, keyMax)).map { [UInt8](repeating: 0, count: $0) } + (0..<30).map { [0, 0, UInt8($0), 0] })
+    groups.append(
+      (1...min(40, keyMax)).map { [UInt8](repeating: 0, count: $0) } + (0..<30).map { [0, 0, UInt8($0), 0] })
     groups.append((0..<90).map { [UInt8](repeating: 255, count: 1 + $0 % 20) + [UInt8($0)] })
     // The longest, differing in the last byte, in the first, and in the middle.
     let long = [UInt8](repeating: 0x41, count: keyMax)
@@ -110,11 +111,17 @@ struct KeyTests {
     let shapes: [[[UInt8]]] = [
       [a + [1], a + [2], a + [3], Self.text("aa"), Self.text("b"), [0], a],
       [[1], [1, 0], [1, 0, 0], [0], [0, 0], [2], [1, 1]],
-      [Self.text("/x/1"), Self.text("/x/2"), Self.text("/x/3"), Self.text("/"), Self.text("/y"), Self.text("/x"), [255]],
+      [
+        Self.text("/x/1"), Self.text("/x/2"), Self.text("/x/3"), Self.text("/"), Self.text("/y"), Self.text("/x"),
+        [255],
+      ],
       [a + a.prefix(40), a + a.prefix(39), a + a.prefix(38) + [0], a + [0], [0x61], [0x62], a + a.prefix(39) + [0x62]],
       [[255], [255, 255], [255, 255, 255], [254], [255, 0], [255, 254, 255], [0]],
-      [Self.text("abcdefgh"), Self.text("abcdefghi"), Self.text("abcdefg"), Self.text("abcdefgh\0"), Self.text("abcdefgi"),
-       Self.text("abc"), Self.text("b")],
+      [
+        Self.text("abcdefgh"), Self.text("abcdefghi"), Self.text("abcdefg"), Self.text("abcdefgh\0"),
+        Self.text("abcdefgi"),
+        Self.text("abc"), Self.text("b"),
+      ],
     ]
     let count = shape == (setting("NEEDLETAIL_SEEDS") ?? 0) % 6 || setting("NEEDLETAIL_SEEDS") != nil ? 7 : 6
     let keys = Array(shapes[shape].prefix(count))

@@ -19,7 +19,10 @@ struct ModelTests {
     var options = DatabaseOptions()
     options.pageSize = [512, 512, 1024, 4096][random.below(4)]
     options.reservation = 1 << 30
-    let shapes = KeyShape.allCases.filter { _ in random.below(3) == 0 } + [KeyShape.allCases[random.below(KeyShape.allCases.count)]]
+    let shapes =
+      KeyShape.allCases.filter { _ in random.below(3) == 0 } + [
+        KeyShape.allCases[random.below(KeyShape.allCases.count)]
+      ]
     let keys = 50 + random.below(400)
     let deletes = [10, 30, 50, 60][random.below(4)]
     var database = try Database.open(directory.file("db"), options)
@@ -48,7 +51,9 @@ struct ModelTests {
         }
         model = next
       } catch is Abandoned {}
-      try database.withSnapshot { try Self.compare($0.tree(tree), model, &random, shapes, keys, database.geometry, seed) }
+      try database.withSnapshot {
+        try Self.compare($0.tree(tree), model, &random, shapes, keys, database.geometry, seed)
+      }
       let report = try database.check()
       #expect(report.isClean, "seed \(seed) round \(round): \(report.problems)")
       for held in pinned { try Self.compareAll(held.view.tree(tree), held.model, seed) }

@@ -63,7 +63,8 @@ struct Patient {
       guard let page = buffer.baseAddress else { return }
       body(page)
       if seals {
-        let covered = page.load(fromByteOffset: 16, as: UInt8.self) == PageType.overflow.rawValue ? headerSize : pageSize
+        let covered =
+          page.load(fromByteOffset: 16, as: UInt8.self) == PageType.overflow.rawValue ? headerSize : pageSize
         page.setU32(0, nt_crc32c(0, page + 4, covered - 4))
       }
     }

@@ -81,7 +81,8 @@ struct ReclaimTests {
         let pinned = (epochs + [now]).sorted()
         var freed = Set(reclaimer.reclaim(epochs: pinned).map { $0.first })
         let new = (0..<random.below(4)).map { i in
-          FreedPage(first: PageID(now) * 10 + PageID(i), count: 1, born: 1 + UInt64(random.below(Int(now) - 1)), freed: now)
+          FreedPage(
+            first: PageID(now) * 10 + PageID(i), count: 1, born: 1 + UInt64(random.below(Int(now) - 1)), freed: now)
         }
         freed.formUnion(reclaimer.add(new, epochs: pinned).map { $0.first })
         waiting += new

@@ -48,7 +48,8 @@ enum KeyShape: CaseIterable {
     switch self {
     case .short: key = i < 256 ? [UInt8(i)] : [UInt8(i >> 8 & 255), UInt8(i & 255)]
     case .sharedPrefix: key = Array("/registry/pods/".utf8) + padded
-    case .equalHeads: key = Array("/a/common/prefix/".utf8) + [UInt8](repeating: 0x61, count: [8, 16, 30][i % 3]) + padded
+    case .equalHeads:
+      key = Array("/a/common/prefix/".utf8) + [UInt8](repeating: 0x61, count: [8, 16, 30][i % 3]) + padded
     case .noPrefix: key = [UInt8(truncatingIfNeeded: i &* 167)] + padded
     case .nested: key = (0..<(i % 9 + 1)).flatMap { _ in Array("/x".utf8) } + digits
     case .long: key = [UInt8](repeating: UInt8(i % 3), count: keyMax - 1 - i % 7) + [UInt8(i & 127)]

@@ -63,10 +63,12 @@ extension Database {
     let figures = statistics
     let pages = figures.fileBytes >> geometry.shift
     let groupPages = UInt64(FreeSpace.groupPages(pageSize: geometry.pageSize))
-    let reserved = 2 * ((pages + groupPages - 1) / groupPages) + UInt64(FreeSpace.metaPages(pageSize: geometry.pageSize))
+    let reserved =
+      2 * ((pages + groupPages - 1) / groupPages) + UInt64(FreeSpace.metaPages(pageSize: geometry.pageSize))
     let known = (figures.liveBytes + figures.pendingBytes + figures.reusableBytes) >> geometry.shift
     guard known + reserved == pages else {
-      throw Difference("\(pages) pages: \(figures) and \(reserved) reserved leave \(Int(pages) - Int(known + reserved))")
+      throw Difference(
+        "\(pages) pages: \(figures) and \(reserved) reserved leave \(Int(pages) - Int(known + reserved))")
     }
   }
 

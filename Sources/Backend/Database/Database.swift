@@ -32,6 +32,8 @@ public final class Database: @unchecked Sendable {
   let store: any PageStore
   let readers: ReaderTable
   let storeID: UInt64
+  /// Nil where the options say not to verify reads.
+  private let verified: VerifiedPages?
   private var writer: Writer
   private let writerLock = Lock()
   let checkpointLock = Lock()
@@ -64,6 +66,7 @@ public final class Database: @unchecked Sendable {
     let opened = try Self.recover(store, path: path, readOnly: options.readOnly)
     geometry = opened.geometry
     storeID = opened.meta.storeID
+    verified = options.verifiesReads ? try VerifiedPages(pages: store.capacity >> geometry.shift) : nil
     var snapshots = SnapshotPool()
     let first = snapshots.take()
     first.pointee.fill(from: opened.meta, limit: PageID(opened.free.pages))
@@ -72,7 +75,7 @@ public final class Database: @unchecked Sendable {
       free: opened.free, snapshots: snapshots, names: opened.meta.trees.map { $0.name },
       durable: opened.meta.transaction, durableSlot: opened.slot, checkpointNumber: opened.meta.checkpoint,
       durableWords: opened.meta.words)
-    batch = WriteBatch(geometry: geometry, allocator: self, base: store.base)
+    batch = WriteBatch(geometry: geometry, allocator: self, base: store.base, verified: verified)
     if opened.isDoubtful, !options.readOnly { try verifyDoubtful() }
     if options.readOnly {
       writer.latch = "opened read-only"
@@ -92,7 +95,7 @@ public final class Database: @unchecked Sendable {
   /// A reader slot. Throws `readersFull`.
   package func makeReader() throws(DatabaseError) -> ReaderHandle {
     guard let slot = readers.take() else { throw .readersFull(maximum: readers.capacity) }
-    return ReaderHandle(table: readers, index: slot, base: store.base, geometry: geometry)
+    return ReaderHandle(table: readers, index: slot, base: store.base, geometry: geometry, verified: verified)
   }
 
   /// The tree of that name in the published snapshot. A tree keeps its id for as long as the database is open.
@@ -169,6 +172,11 @@ public final class Database: @unchecked Sendable {
       latch(error)
       throw error
     }
+    // What we wrote needs no second look.
+    if let verified {
+      for id in numbers { verified.insert(id) }
+      for first in batch.scratch.overflows.keys { verified.insert(first) }
+    }
     publishSnapshot()
     for id in numbers { writer.free.becameLive(id, count: 1) }
     for (first, run) in batch.scratch.overflows { writer.free.becameLive(first, count: run.pages) }
@@ -239,6 +247,7 @@ public final class Database: @unchecked Sendable {
     guard !writer.isClosed else { return }
     writer.isClosed = true
     writer.snapshots.free()
+    verified?.free()
     store.close()
   }
 }

@@ -12,6 +12,8 @@ public struct DatabaseOptions: Sendable {
   /// Look without touching: nothing is written, not even what opening after a crash would, and `write` and `checkpoint`
   /// throw `latched`. Several programs may look at a file at once, none while it is open for writing.
   public var readOnly = false
+  /// Compare a page's checksum when it is first read after opening. Off: only `check` and edits do.
+  public var verifiesReads = true
   /// Let the writer order memory for all readers (`membarrier`). Off: each pin pays for a fence. For comparison.
   public var membarrier = true
 

@@ -99,8 +99,12 @@ package struct ReaderHandle {
   private let index: Int
   private let table: Unmanaged<ReaderTable>
   private let usesMembarrier: Bool
+  private let verified: VerifiedPages?
 
-  init(table: ReaderTable, index: Int, base: UnsafeRawPointer, geometry: PageGeometry) {
+  init(
+    table: ReaderTable, index: Int, base: UnsafeRawPointer, geometry: PageGeometry, verified: VerifiedPages?
+  ) {
+    self.verified = verified
     slot = table.slot(index)
     published = table.published
     self.base = base
@@ -128,7 +132,7 @@ package struct ReaderHandle {
         published.pointee.load(ordering: .acquiring) == bits
           && snapshot.pointee.transaction.load(ordering: .relaxed) == transaction)
       {
-        return SnapshotView(snapshot: snapshot, base: base, shift: shift, pageSize: pageSize)
+        return SnapshotView(snapshot: snapshot, base: base, shift: shift, pageSize: pageSize, verified: verified)
       }
     }
   }

@@ -68,13 +68,16 @@ package struct SnapshotView {
   let base: UnsafeRawPointer
   let shift: UInt64
   let pageSize: Int
+  let verified: VerifiedPages?
 
   package var transaction: UInt64 { snapshot.pointee.transaction.load(ordering: .relaxed) }
   package func word(_ i: Int) -> UInt64 { snapshot.pointee.words[i] }
 
   package func tree(_ id: TreeID) -> TreeView {
     TreeView(
-      source: PageSource(base: base, shift: shift, pageSize: pageSize, limit: snapshot.pointee.limit, scratch: nil),
+      source: PageSource(
+        base: base, shift: shift, pageSize: pageSize, limit: snapshot.pointee.limit, verified: verified,
+        scratch: nil),
       root: Int(id.raw) < treesMax ? snapshot.pointee.roots[Int(id.raw)] : .empty)
   }
 }

@@ -22,7 +22,8 @@ package final class WriteBatch {
   let geometry: PageGeometry
   let scratch: ScratchPages
   private unowned let allocator: any PageAllocator
-  private(set) var base: UnsafeRawPointer
+  private let base: UnsafeRawPointer
+  private let verified: VerifiedPages?
   private(set) var isOpen = false
   private(set) var transaction: UInt64 = 0
   private(set) var limit: PageID = 0
@@ -45,7 +46,10 @@ package final class WriteBatch {
   /// The leaf and index of the last insertion: a run of ascending keys in the middle of a tree splits like an append.
   var lastInsert: (leaf: PageID, index: Int) = (0, -1)
 
-  init(geometry: PageGeometry, allocator: any PageAllocator, base: UnsafeRawPointer) {
+  init(
+    geometry: PageGeometry, allocator: any PageAllocator, base: UnsafeRawPointer, verified: VerifiedPages?
+  ) {
+    self.verified = verified
     self.geometry = geometry
     self.allocator = allocator
     self.base = base
@@ -123,7 +127,7 @@ package final class WriteBatch {
 
   var source: PageSource {
     PageSource(
-      base: base, shift: geometry.shift, pageSize: geometry.pageSize, limit: limit,
+      base: base, shift: geometry.shift, pageSize: geometry.pageSize, limit: limit, verified: verified,
       scratch: Unmanaged.passUnretained(scratch))
   }
 

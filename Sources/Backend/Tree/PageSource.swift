@@ -1,5 +1,7 @@
 // From a page reference to its bytes, with the checks that make a descent through a damaged file safe.
 
+import CNeedletail
+
 /// Where a tree's pages are: the mapping, and inside a write batch its scratch pages too.
 struct PageSource {
   let base: UnsafeRawPointer
@@ -7,6 +9,8 @@ struct PageSource {
   let pageSize: Int
   /// Pages the file holds; references at or beyond it are scratch pages or damage.
   let limit: PageID
+  /// Pages whose checksum was compared; nil: reads do not compare checksums.
+  let verified: VerifiedPages?
   /// The batch whose unpublished pages may be met, or nil for a published snapshot.
   let scratch: Unmanaged<ScratchPages>?
 
@@ -23,7 +27,18 @@ struct PageSource {
     guard _fastPath(header.id == id && header.kind == PageHeader.kind(level: level)) else {
       throw wrongPage(page, id, level: level)
     }
+    if let verified, _slowPath(!verified.contains(id)) { try verify(page, id, verified) }
     return page
+  }
+
+  /// The first look at a page since the file was opened.
+  @inline(never) private func verify(
+    _ page: UnsafeRawPointer, _ id: PageID, _ verified: VerifiedPages
+  ) throws(DatabaseError) {
+    guard PageHeader(page).checksum(pageSize: pageSize) == PageHeader(page).crc else {
+      throw .corrupt(page: id, reason: .checksum)
+    }
+    verified.insert(id)
   }
 
   @inline(never) private func slowPage(_ id: PageID, level: Int) throws(DatabaseError) -> UnsafeRawPointer {
@@ -68,6 +83,13 @@ struct PageSource {
     let header = PageHeader(page)
     guard header.id == run.first else { throw .corrupt(page: run.first, reason: .identity) }
     guard header.type == PageType.overflow.rawValue else { throw .corrupt(page: run.first, reason: .kind) }
-    return UnsafeRawBufferPointer(start: page + headerSize, count: Int(run.length))
+    let value = UnsafeRawBufferPointer(start: page + headerSize, count: Int(run.length))
+    if let verified, !verified.contains(run.first) {
+      guard header.isOverflowIntact, nt_crc32c(0, page + headerSize, value.count) == run.crc else {
+        throw .corrupt(page: run.first, reason: .checksum)
+      }
+      verified.insert(run.first)
+    }
+    return value
   }
 }

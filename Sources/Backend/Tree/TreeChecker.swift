@@ -238,7 +238,7 @@ extension Database {
       let snapshot = readers.current
       let source = PageSource(
         base: store.base, shift: geometry.shift, pageSize: geometry.pageSize, limit: snapshot.pointee.limit,
-        scratch: nil)
+        verified: nil, scratch: nil)
       var checker = TreeChecker(
         source: source, geometry: geometry, transaction: snapshot.pointee.transaction.load(ordering: .relaxed))
       for (i, name) in writer.names.enumerated() {

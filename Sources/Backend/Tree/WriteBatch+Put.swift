@@ -55,7 +55,8 @@ extension WriteBatch {
         return
       }
       // Each split leaves fewer entries beside the new one, and two entries always fit: this ends.
-      splitLeaf(tree, leaf, id, at: splitPoint(leaf, id, index), newKey: UnsafeRawBufferPointer(start: key, count: length))
+      splitLeaf(
+        tree, leaf, id, at: splitPoint(leaf, id, index), newKey: UnsafeRawBufferPointer(start: key, count: length))
     }
   }
 
