@@ -57,6 +57,6 @@ sanitize: deps-test ## The Swift tests under the address and the thread sanitize
 soak: deps-test build ## Long runs: model and crash tests with many seeds, SOAK_CYCLES kills under load, random corruption
 	$(SWIFT) build $(TESTBUILD) --build-tests
 	NEEDLETAIL_SEEDS=200 NEEDLETAIL_OPS=200000 NEEDLETAIL_WAL_SOAK=50 NEEDLETAIL_SECONDS=60 \
-	  $(SWIFT) test $(TESTBUILD) --skip-build
+	  $(SWIFT) test $(TESTBUILD) --skip-build --no-parallel
 	python3 Tests/EndToEnd/kill.py --programs $(PRODUCTS) --cycles $(SOAK_CYCLES)
 	for round in 1 2 3 4 5; do python3 Tests/EndToEnd/badinput.py --programs $(PRODUCTS) || exit 1; done

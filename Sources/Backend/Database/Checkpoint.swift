@@ -149,12 +149,11 @@ extension Database {
     let stride = FreeSpace.metaStride(pageSize: pageSize)
     try store.grow(to: max(sizeAtCreation, UInt64(8 * stride)))
     let pages = store.size >> geometry.shift
-    var meta = Meta(checkpoint: 1, transaction: 1, pages: pages, storeID: .random(in: 1...UInt64.max))
+    let meta = Meta(checkpoint: 1, transaction: 1, pages: pages, storeID: .random(in: 1...UInt64.max))
     let free = FreeSpace(geometry: geometry, pages: Int(pages))
     try writeEmptyBitmap(free, area: 0, store: store)
     try store.sync()
     try writeMeta(meta, slot: 0, store: store, pageSize: pageSize)
-    meta.checkpoint = 0
     try store.sync()
   }
 

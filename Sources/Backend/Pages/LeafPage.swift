@@ -124,8 +124,7 @@ struct LeafPage {
     record <= pageSize &- 4 && record >= headerSize && record &+ recordLength(record) <= pageSize
   }
 
-  /// The key without its prefix's first `skip` bytes… written to `out`, which has room for the key and 8 bytes more.
-  /// Returns the whole key's length.
+  /// Writes the whole key, prefix included, to `out`, which has room for it and 8 bytes more. Returns its length.
   @inline(__always) func copyKey(_ i: Int, to out: UnsafeMutableRawPointer) -> Int {
     let n = count
     let prefix = prefixLength

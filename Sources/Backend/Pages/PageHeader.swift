@@ -49,7 +49,7 @@ extension UnsafeMutableRawPointer {
   }
 }
 
-/// A page as bytes. Views of it (`LeafPage`, `BranchPage`) trust what `checkedOnDescent` has checked.
+/// A page as bytes. Views of it (`LeafPage`, `BranchPage`) trust what `PageSource.page` has checked.
 struct PageHeader {
   let page: UnsafeRawPointer
   @inline(__always) init(_ page: UnsafeRawPointer) { self.page = page }

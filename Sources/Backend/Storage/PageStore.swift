@@ -12,7 +12,8 @@ package struct PageRun {
 
 /// Bytes that are read through a fixed mapping and written by calls.
 ///
-/// Only one thread writes at a time; any number read through `base`. A write is visible through `base` when `write`
+/// The writer and a checkpoint may write at once, to different bytes; only the writer grows. Any number read through
+/// `base`. A write is visible through `base` when `write`
 /// returns and durable when a later `sync` returns. After any failure nothing is promised about what was written, and
 /// the caller must not write on.
 package protocol PageStore: AnyObject, Sendable {
