@@ -31,7 +31,7 @@ test: test-unit test-end-to-end ## Everything a change must pass: unit tests, th
 
 test-unit: deps-test ## The Swift tests alone
 	$(SWIFT) build $(TESTBUILD) --build-tests
-	$(SWIFT) test $(TESTBUILD) --skip-build --no-parallel
+	bash .ci/unit-tests $(SWIFT) test $(TESTBUILD) --skip-build --no-parallel
 
 test-end-to-end: deps-test build .build-test/release/needletail-bench ## The real programs alone: Debian's package index, SIGKILL under load, bad input
 	python3 Tests/EndToEnd/bench.py --programs $(PRODUCTS) --bench .build-test/release/needletail-bench

@@ -143,11 +143,20 @@ package final class ClientConnection {
   package func receive(deadline: Instant = .never) throws(ClientError) -> Answer {
     while true {
       if let answer = try next() { return answer }
-      if outSent != out.count { try flush(deadline: deadline) }
-      // Mostly the answer is there already: ask the socket before asking poll.
-      if state == .open, try receiveSome() { continue }
-      guard try wait(until: deadline) else { throw .deadlineExceeded("waiting for \(endpoint)") }
+      do { try exchange(deadline) } catch {
+        // What arrived before the end still counts, the server's reason for it above all.
+        if let answer = try next() { return answer }
+        throw error
+      }
     }
+  }
+
+  /// Sends what is submitted, then takes in what there is, waiting for it if need be.
+  private func exchange(_ deadline: Instant) throws(ClientError) {
+    if outSent != out.count { try flush(deadline: deadline) }
+    // Mostly the answer is there already: ask the socket before asking poll.
+    if state == .open, try receiveSome() { return }
+    guard try wait(until: deadline) else { throw .deadlineExceeded("waiting for \(endpoint)") }
   }
 
   /// The next answer among the bytes already received, or nil.

@@ -123,9 +123,8 @@ private var soon: Instant { Instant.now + .seconds(20) }
     do {
       while true { _ = try connection.receive(deadline: soon) }
     } catch {
-      // Where the reset overtook the words, the reset is all there is to tell: to a receive, or to a send before it.
-      let text = error.description.lowercased()
-      #expect(["over the limit", "reset by peer", "broken pipe"].contains { text.contains($0) }, "\(text)")
+      // The words were sent before any reset: whatever call notices the end first, they are read before it is told.
+      #expect(error.description.contains("over the limit"), "\(error)")
     }
   }
 
