@@ -80,7 +80,8 @@ let package = Package(
 
     // One folder of tests per module.
     .testTarget(
-      name: "BackendTests", dependencies: ["CNeedletail", "NeedletailBackend", "NeedletailSimulator"], path: "Tests/Backend",
+      name: "BackendTests", dependencies: ["CNeedletail", "NeedletailBackend", "NeedletailSimulator"],
+      path: "Tests/Backend",
       swiftSettings: settings),
     .testTarget(name: "WALTests", dependencies: ["NeedletailWAL"], path: "Tests/WAL", swiftSettings: settings),
     .testTarget(
