@@ -129,7 +129,7 @@ struct LeafPage {
     out.storeBytes(of: head(i).bigEndian, as: UInt64.self)
     let record = recordOffset(i, count: n)
     let rest = page.u16(record)
-    if rest > 8 { (out + 8).copyMemory(from: page + record + 4, byteCount: rest &- 8) }
+    if rest > 8 { copyShort(page + record + 4, to: out + 8, rest &- 8) }
     return rest
   }
 }
