@@ -4,7 +4,7 @@ import NeedletailBackend
 
 final class BackendEngine: Engine {
   static var configuration: String {
-    "4 KiB pages; durable commits are checkpoints, without the server's log; bulk is sorted puts; "
+    "4 KiB pages; durable commits are checkpoints, without the server's log; bulk is appends; "
       + "multiget is one batched lookup; checksums verified at a page's first read"
   }
 
@@ -30,7 +30,15 @@ final class BackendEngine: Engine {
   func sync() throws { try database.checkpoint() }
 
   func beginBulk() {}
-  func bulk(_ records: RecordBlock) throws { try write(records, durable: false) }
+  func bulk(_ records: RecordBlock) throws {
+    try database.write { batch in
+      for i in 0..<records.count {
+        try batch.append(
+          tree, UnsafeRawBufferPointer(start: records.key(i), count: Record.keyLength),
+          UnsafeRawBufferPointer(start: records.value(i), count: Record.valueLength))
+      }
+    }
+  }
   func endBulk() throws { try sync() }
 
   func settle() {}
