@@ -9,6 +9,7 @@ let package = Package(
   name: "needletail",
   products: [
     .library(name: "NeedletailBackend", targets: ["NeedletailBackend"]),
+    .library(name: "NeedletailSnapshot", targets: ["NeedletailSnapshot"]),
     .library(name: "NeedletailClient", targets: ["NeedletailClient"]),
     .executable(name: "needletail", targets: ["needletail"]),
     .executable(name: "needletailctl", targets: ["needletailctl"]),
@@ -25,6 +26,10 @@ let package = Package(
     .systemLibrary(
       name: "CUring", path: "Sources/CUring", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
 
+    .systemLibrary(name: "CZstd", path: "Sources/CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+    .systemLibrary(
+      name: "COpenSSL", path: "Sources/COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+
     // The buffer that answers are written into: storage fills it, the wire sends it.
     .target(name: "NeedletailBytes", path: "Sources/Bytes", swiftSettings: settings),
 
@@ -33,6 +38,11 @@ let package = Package(
       name: "NeedletailBackend", dependencies: ["CNeedletail"], path: "Sources/Backend", swiftSettings: settings),
     .target(
       name: "NeedletailWAL", dependencies: ["CNeedletail", "CUring"], path: "Sources/WAL", swiftSettings: settings),
+
+    // Copies of whole databases. Apart, so that embedding the engine needs neither zstd nor OpenSSL.
+    .target(
+      name: "NeedletailSnapshot", dependencies: ["CNeedletail", "COpenSSL", "CZstd", "NeedletailBackend"],
+      path: "Sources/Snapshot", swiftSettings: settings),
 
     // Simulated hardware: for tests only.
     .target(
@@ -81,6 +91,9 @@ let package = Package(
     // One folder of tests per module.
     .testTarget(
       name: "BackendTests", dependencies: ["NeedletailBackend", "NeedletailSimulator"], path: "Tests/Backend",
+      swiftSettings: settings),
+    .testTarget(
+      name: "SnapshotTests", dependencies: ["NeedletailSnapshot", "NeedletailBackend"], path: "Tests/Snapshot",
       swiftSettings: settings),
     .testTarget(name: "WALTests", dependencies: ["NeedletailWAL"], path: "Tests/WAL", swiftSettings: settings),
     .testTarget(
