@@ -59,8 +59,8 @@ let package = Package(
     .target(
       name: "NeedletailServer",
       dependencies: [
-        "CNeedletail", "NeedletailBytes", "NeedletailBackend", "NeedletailWAL", "NeedletailMVCC", "NeedletailRPC",
-        .product(name: "Logging", package: "swift-log"),
+        "CNeedletail", "NeedletailBytes", "NeedletailBackend", "NeedletailSnapshot", "NeedletailWAL", "NeedletailMVCC",
+        "NeedletailRPC", .product(name: "Logging", package: "swift-log"),
       ], path: "Sources/Server", swiftSettings: settings),
     .target(
       name: "NeedletailClient", dependencies: ["CNeedletail", "NeedletailRPC"], path: "Sources/Client",
@@ -70,7 +70,7 @@ let package = Package(
     .executableTarget(
       name: "needletail",
       dependencies: [
-        "NeedletailBackend", "NeedletailRPC", "NeedletailServer", "NeedletailWAL",
+        "NeedletailBackend", "NeedletailRPC", "NeedletailServer", "NeedletailSnapshot", "NeedletailWAL",
         .product(name: "Logging", package: "swift-log"),
       ], path: "Sources/needletail", swiftSettings: settings),
     .executableTarget(

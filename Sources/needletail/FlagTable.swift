@@ -36,7 +36,7 @@ enum FlagTable {
       needletail: a strongly consistent key-value store, compatible with etcd v3
 
       usage: needletail [--flag value | --flag=value]…
-             needletail db check PATH      look at a stopped server's database (see needletail db --help)
+             needletail db COMMAND …       check, dump, back up, compact, restore database files (needletail db --help)
       Each flag can also be given as a variable: --data-dir is ETCD_DATA_DIR.
 
 
