@@ -74,8 +74,9 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
       ], path: "Sources/needletail", swiftSettings: settings),
     .executableTarget(
-      name: "needletailctl", dependencies: ["NeedletailClient", "NeedletailRPC"], path: "Sources/needletailctl",
-      swiftSettings: settings),
+      name: "needletailctl",
+      dependencies: ["NeedletailClient", "NeedletailRPC", "NeedletailServer", "NeedletailSnapshot"],
+      path: "Sources/needletailctl", swiftSettings: settings),
 
     // The benchmarks, and the peers' C libraries, which nothing else needs.
     .systemLibrary(name: "CLMDB", path: "Benchmarks/CLMDB", providers: [.apt(["liblmdb-dev"])]),
@@ -114,7 +115,7 @@ let package = Package(
       name: "ServerTests",
       dependencies: [
         "NeedletailServer", "NeedletailClient", "NeedletailBackend", "NeedletailBytes", "NeedletailMVCC",
-        "NeedletailRPC", "NeedletailWAL", .product(name: "Logging", package: "swift-log"),
+        "NeedletailRPC", "NeedletailSnapshot", "NeedletailWAL", .product(name: "Logging", package: "swift-log"),
       ], path: "Tests/Server", swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]

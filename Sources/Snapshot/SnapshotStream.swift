@@ -15,6 +15,12 @@ public struct SnapshotProgress: Sendable, Equatable {
   public var entriesInAll: UInt64 = 0
   /// Bytes of the file so far.
   public var bytes: UInt64 = 0
+
+  public init(entries: UInt64 = 0, entriesInAll: UInt64 = 0, bytes: UInt64 = 0) {
+    self.entries = entries
+    self.entriesInAll = entriesInAll
+    self.bytes = bytes
+  }
 }
 
 /// Used by one thread at a time. Holds its reader pinned from `init` to `deinit`: the database must stay open as long.

@@ -95,6 +95,10 @@ extension Faces {
       try server.deleteRange(frame.body, reply: address(connection, frame.header))
       connection.pointee.deferAnswer()
       return false
+    case .snapshot:
+      try server.snapshot(frame.body, reply: address(connection, frame.header))
+      connection.pointee.deferAnswer()
+      return false
     case .status:
       let at = connection.pointee.output.openFrame()
       status().encode(to: &connection.pointee.output)
