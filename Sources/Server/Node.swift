@@ -19,6 +19,7 @@ package struct NodeOptions: Sendable {
   package var checkpoint = CheckpointOptions()
   package var singleNode = SingleNodeOptions()
   package var snapshots = SnapshotOptions()
+  package var scrub = ScrubOptions()
   /// Bound of one request in bytes; etcd's default.
   package var requestLimit = 1_572_864
   /// Bound of one answer in bytes.
@@ -44,6 +45,7 @@ package final class Node: @unchecked Sendable {
   private let checkpointsAfterReplay: Bool
   private let checkpointThread: CheckpointThread
   private let snapshots: SnapshotService
+  private let scrub: ScrubThread
 
   /// Takes the directory's lock, opens the tree, and brings it up to the end of the log: when this returns, reads see
   /// every write that was ever acknowledged. `onFailure` is called once if the node can't go on; the process should
@@ -91,6 +93,7 @@ package final class Node: @unchecked Sendable {
     ) { node.recycleSoon() }
     // An entry must fit a segment.
     let requestLimit = min(options.requestLimit, opened.log.maximumPayload)
+    scrub = ScrubThread(database, figures: status.scrub, options: options.scrub, logger: logger)
     snapshots = SnapshotService(store, status: status, sink: sink, options: options.snapshots, logger: logger)
     server = KVServer(
       store, status: status, consensus: singleNode, snapshots: snapshots, requestLimit: requestLimit)
@@ -108,12 +111,14 @@ package final class Node: @unchecked Sendable {
     try apply.start()
     try singleNode.start()
     try snapshots.start()
+    try scrub.start()
     if replayedEntries > 0, checkpointsAfterReplay { checkpoints.ask() }
   }
 
   /// Call when no reactor proposes or reads any more. What was proposed is made durable, applied and answered; then the
   /// tree is checkpointed, so that the next start replays nothing.
   package func stop() {
+    scrub.stop()
     snapshots.stop()
     singleNode.stop()
     apply.stop()

@@ -4,6 +4,9 @@ extension Database {
   /// Names of all trees, in the order of their ids. A tree keeps its id; new ones come behind.
   package var treeNames: [String] { withWriter { $0.names } }
 
+  /// As it was given to `open`.
+  package var filePath: String { path }
+
   /// Random, given when the file was made.
   package var identifier: UInt64 { storeID }
 }

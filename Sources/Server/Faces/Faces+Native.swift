@@ -173,6 +173,7 @@ extension Faces {
     if let failure = context.latch.failure { return failure }
     let node = server.status
     if node.isStopping.load(ordering: .relaxed) { return "etcdserver: server stopped" }
+    if let damage = node.scrub.illness { return damage }
     let isFull = node.isLogFull.load(ordering: .relaxed) || node.isApplyStalled.load(ordering: .relaxed)
     return isFull && !excludingNoSpace ? "NOSPACE: no space left on the data directory's disk" : nil
   }
