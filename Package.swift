@@ -91,7 +91,8 @@ let package = Package(
 
     // One folder of tests per module.
     .testTarget(
-      name: "BackendTests", dependencies: ["NeedletailBackend", "NeedletailSimulator"], path: "Tests/Backend",
+      name: "BackendTests", dependencies: ["CNeedletail", "NeedletailBackend", "NeedletailSimulator"],
+      path: "Tests/Backend",
       swiftSettings: settings),
     .testTarget(
       name: "SnapshotTests", dependencies: ["NeedletailSnapshot", "NeedletailBackend"], path: "Tests/Snapshot",
