@@ -10,12 +10,16 @@ package final class KVServer: Sendable {
   package let store: Store
   package let status: NodeStatus
   private let consensus: any Consensus
+  private let snapshots: SnapshotService
   private let requestLimit: Int
 
-  package init(_ store: Store, status: NodeStatus, consensus: any Consensus, requestLimit: Int) {
+  package init(
+    _ store: Store, status: NodeStatus, consensus: any Consensus, snapshots: SnapshotService, requestLimit: Int
+  ) {
     self.store = store
     self.status = status
     self.consensus = consensus
+    self.snapshots = snapshots
     self.requestLimit = requestLimit
   }
 
@@ -52,6 +56,11 @@ package final class KVServer: Sendable {
     do { request = try DeleteRangeRequestView(body) } catch { throw malformed("DeleteRangeRequest", error) }
     do { try DeleteRangeCommand(request).validate() } catch { throw StatusError(error) }
     try propose(.deleteRange, body, reply)
+  }
+
+  /// Reads some bytes of a snapshot of the store; `body` is the request message. The answer comes through the reply sink.
+  package func snapshot(_ body: UnsafeRawBufferPointer, reply: ReplyAddress) throws(StatusError) {
+    try snapshots.read(body, reply: reply)
   }
 
   private func propose(

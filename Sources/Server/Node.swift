@@ -18,6 +18,8 @@ package struct NodeOptions: Sendable {
   package var makePageStore: PageStoreMaker?
   package var checkpoint = CheckpointOptions()
   package var singleNode = SingleNodeOptions()
+  package var snapshots = SnapshotOptions()
+  package var scrub = ScrubOptions()
   /// Bound of one request in bytes; etcd's default.
   package var requestLimit = 1_572_864
   /// Bound of one answer in bytes.
@@ -42,6 +44,8 @@ package final class Node: @unchecked Sendable {
   private let checkpoints: CheckpointTrigger
   private let checkpointsAfterReplay: Bool
   private let checkpointThread: CheckpointThread
+  private let snapshots: SnapshotService
+  private let scrub: ScrubThread
 
   /// Takes the directory's lock, opens the tree, and brings it up to the end of the log: when this returns, reads see
   /// every write that was ever acknowledged. `onFailure` is called once if the node can't go on; the process should
@@ -89,7 +93,10 @@ package final class Node: @unchecked Sendable {
     ) { node.recycleSoon() }
     // An entry must fit a segment.
     let requestLimit = min(options.requestLimit, opened.log.maximumPayload)
-    server = KVServer(store, status: status, consensus: singleNode, requestLimit: requestLimit)
+    scrub = ScrubThread(database, figures: status.scrub, options: options.scrub, logger: logger)
+    snapshots = SnapshotService(store, status: status, sink: sink, options: options.snapshots, logger: logger)
+    server = KVServer(
+      store, status: status, consensus: singleNode, snapshots: snapshots, requestLimit: requestLimit)
     logger.info(
       "recovered",
       metadata: [
@@ -103,12 +110,16 @@ package final class Node: @unchecked Sendable {
     try checkpointThread.start()
     try apply.start()
     try singleNode.start()
+    try snapshots.start()
+    try scrub.start()
     if replayedEntries > 0, checkpointsAfterReplay { checkpoints.ask() }
   }
 
   /// Call when no reactor proposes or reads any more. What was proposed is made durable, applied and answered; then the
   /// tree is checkpointed, so that the next start replays nothing.
   package func stop() {
+    scrub.stop()
+    snapshots.stop()
     singleNode.stop()
     apply.stop()
     checkpointThread.stop()

@@ -8,6 +8,7 @@ package enum RPC: UInt8, CaseIterable, Sendable {
   case deleteRange
   case status
   case health
+  case snapshot
 
   package static var count: Int { allCases.count }
 
@@ -20,6 +21,7 @@ package enum RPC: UInt8, CaseIterable, Sendable {
     case .deleteRange: self = .deleteRange
     case .status: self = .status
     case .health: self = .health
+    case .snapshot: self = .snapshot
     default: return nil
     }
   }
@@ -28,7 +30,7 @@ package enum RPC: UInt8, CaseIterable, Sendable {
   package var service: String {
     switch self {
     case .range, .put, .deleteRange: "etcdserverpb.KV"
-    case .status: "etcdserverpb.Maintenance"
+    case .status, .snapshot: "etcdserverpb.Maintenance"
     case .health: "grpc.health.v1.Health"
     }
   }
@@ -40,6 +42,7 @@ package enum RPC: UInt8, CaseIterable, Sendable {
     case .deleteRange: "DeleteRange"
     case .status: "Status"
     case .health: "Check"
+    case .snapshot: "Snapshot"
     }
   }
 
@@ -47,7 +50,10 @@ package enum RPC: UInt8, CaseIterable, Sendable {
   package var isWrite: Bool {
     switch self {
     case .put, .deleteRange: true
-    case .range, .status, .health: false
+    case .range, .status, .health, .snapshot: false
     }
   }
+
+  /// True where another thread answers later.
+  package var isDeferred: Bool { isWrite || self == .snapshot }
 }

@@ -39,7 +39,7 @@ struct ServerProcess {
     logger.info("enabled capabilities for version", metadata: ["cluster-version": "\(Version.cluster)"])
 
     let reactors = try ReactorThreads(reactorOptions, group: group, logger: logger)
-    let figures = ServerFigures()
+    let figures = ServerFigures(readers: ReaderWatch(logger: logger))
     figures.sample(node.database)
     let metrics = (0..<group.count).map { _ in ThreadMetrics() }
     let page = MetricsPage(
@@ -86,6 +86,7 @@ struct ServerProcess {
     options.log.path = configuration.walPath
     options.checkpoint.bytes = configuration.checkpointBytes
     options.requestLimit = configuration.requestBytesMax
+    options.scrub.rate_mib = configuration.scrubRate_mib
     return options
   }
 

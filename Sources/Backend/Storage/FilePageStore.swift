@@ -13,7 +13,7 @@ final class FilePageStore: PageStore, @unchecked Sendable {
   let base: UnsafeRawPointer
   let capacity: UInt64
   private(set) var size: UInt64
-  private let descriptor: Int32
+  let descriptor: Int32
   private let mapping: UnsafeMutableRawPointer
   private let mappingLength: Int
 
