@@ -103,7 +103,7 @@ struct ModelTests {
       !(from.map { lexicographic(key, $0) } ?? false) && (to.map { lexicographic(key, $0) } ?? true)
     }
     for key in gone { next.entries[key] = nil }
-    #expect(try batch.delete(tree, from: from, to: to) == UInt64(gone.count), "seed \(seed)")
+    #expect(try batch.deleteRange(tree, from: from, to: to) == UInt64(gone.count), "seed \(seed)")
   }
 
   private static func value(_ random: inout SeededGenerator, pageSize: Int) -> [UInt8] {

@@ -69,7 +69,7 @@ extension WriteBatch {
   func append(_ tree: TreeID, _ key: [UInt8], _ value: [UInt8]) throws {
     try key.withUnsafeBytes { key in try value.withUnsafeBytes { try self.append(tree, key, $0) } }
   }
-  func delete(_ tree: TreeID, from: [UInt8]?, to: [UInt8]?) throws -> UInt64 {
+  func deleteRange(_ tree: TreeID, from: [UInt8]?, to: [UInt8]?) throws -> UInt64 {
     func run(_ from: UnsafeRawBufferPointer?) throws -> UInt64 {
       guard let to else { return try self.delete(tree, from: from, to: nil) }
       return try to.withUnsafeBytes { try self.delete(tree, from: from, to: $0) }

@@ -155,7 +155,7 @@ final class Workload {
       let (from, to) = lexicographic(key, other) ? (key, other) : (other, key)
       let gone = next.trees[name, default: [:]].keys.filter { !lexicographic($0, from) && lexicographic($0, to) }
       for key in gone { next.trees[name]?[key] = nil }
-      let count = try batch.delete(tree, from: from, to: to)
+      let count = try batch.deleteRange(tree, from: from, to: to)
       guard count == UInt64(gone.count) else { throw Difference("range deletion of \(count), not \(gone.count)") }
     } else if random.below(100) < deletes {
       let existed = next.trees[name, default: [:]].removeValue(forKey: key) != nil

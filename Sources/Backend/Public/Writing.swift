@@ -30,6 +30,30 @@ public struct Update: ~Copyable, ~Escapable {
     try key.withUnsafeBytes { (key) throws(DatabaseError) in try batch.delete(tree.id, key) }
   }
 
+  /// Removes the keys from `from` on, up to and without `to`, and returns how many they were. Whole subtrees are cut off:
+  /// entries inside them are not looked at, so that a large range costs little more than its pages.
+  ///
+  /// Throws `corrupt`; nothing is removed then.
+  public func delete(from: RawSpan, to: RawSpan, in tree: TreeName) throws(DatabaseError) -> UInt64 {
+    try from.withUnsafeBytes { (from) throws(DatabaseError) in
+      try to.withUnsafeBytes { (to) throws(DatabaseError) in try batch.delete(tree.id, from: from, to: to) }
+    }
+  }
+
+  /// Removes every key of `tree` and returns how many they were.
+  public func deleteAll(in tree: TreeName) throws(DatabaseError) -> UInt64 {
+    try batch.delete(tree.id, from: nil, to: nil)
+  }
+
+  /// Adds an entry behind all others of `tree`: the way to load sorted input, which leaves pages full and needs no search.
+  ///
+  /// Throws `unsorted` where `key` is not greater than the tree's last key, and what `put` throws.
+  public func append(_ key: RawSpan, _ value: RawSpan, in tree: TreeName) throws(DatabaseError) {
+    try key.withUnsafeBytes { (key) throws(DatabaseError) in
+      try value.withUnsafeBytes { (value) throws(DatabaseError) in try batch.append(tree.id, key, value) }
+    }
+  }
+
   /// The value of `key` as the batch has left it so far, as a copy: further edits may move the original.
   public func get(_ key: RawSpan, in tree: TreeName) throws(DatabaseError) -> [UInt8]? {
     try key.withUnsafeBytes { (key) throws(DatabaseError) in try batch.get(tree.id, key).map { [UInt8]($0) } }
