@@ -33,6 +33,16 @@ package final class BlockingClient {
     return try decode(body) { bytes throws(ProtoError) in try DeleteRangeResponse(bytes) }
   }
 
+  package func txn(_ request: TxnRequest) throws(ClientError) -> TxnResponse {
+    let body = try call(.txn, request.encoded(), request.isReadOnly ? .read : .write)
+    return try decode(body) { bytes throws(ProtoError) in try TxnResponse(bytes) }
+  }
+
+  package func compact(_ revision: Int64, physical: Bool) throws(ClientError) -> CompactionResponse {
+    let body = try call(.compact, CompactionRequestView(revision, physical).encoded(), .write)
+    return try decode(body) { bytes throws(ProtoError) in try CompactionResponse(bytes) }
+  }
+
   /// Asks every endpoint the same at once. Answers come in the endpoints' order, each with the time it took.
   package func askAll(_ method: Method) -> [(result: Result<[UInt8], ClientError>, took: Duration)] {
     let start = Instant.now

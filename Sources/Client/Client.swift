@@ -52,6 +52,18 @@ public final class Client: Sendable {
     return try decode(body) { bytes throws(ProtoError) in try DeleteRangeResponse(bytes) }
   }
 
+  public func txn(_ request: TxnRequest) async throws(ClientError) -> TxnResponse {
+    let body = try await call(.txn, request.encoded(), request.isReadOnly ? .read : .write)
+    return try decode(body) { bytes throws(ProtoError) in try TxnResponse(bytes) }
+  }
+
+  /// Gives up history below `revision`. `physical`: returns only when the space is free.
+  @discardableResult
+  public func compact(_ revision: Int64, physical: Bool = false) async throws(ClientError) -> CompactionResponse {
+    let body = try await call(.compact, CompactionRequestView(revision, physical).encoded(), .write)
+    return try decode(body) { bytes throws(ProtoError) in try CompactionResponse(bytes) }
+  }
+
   /// The state of one server: `endpoint` is an index into those given to `init`, nil means any.
   public func status(endpoint: Int? = nil) async throws(ClientError) -> StatusResponse {
     let body = try await call(.status, [], .read, endpoint)

@@ -7,6 +7,7 @@ public typealias ResponseHeader = NeedletailRPC.ResponseHeader
 public typealias RangeResponse = NeedletailRPC.RangeResponse
 public typealias PutResponse = NeedletailRPC.PutResponse
 public typealias DeleteRangeResponse = NeedletailRPC.DeleteRangeResponse
+public typealias CompactionResponse = NeedletailRPC.CompactionResponse
 public typealias StatusResponse = NeedletailRPC.StatusResponse
 public typealias StatusCode = NeedletailRPC.StatusCode
 public typealias StatusError = NeedletailRPC.StatusError

@@ -9,6 +9,8 @@ package enum MVCCError: Error, Equatable, Sendable {
   case keyNotFound
   case leaseNotFound
   case invalidSortOption
+  case tooManyOperations
+  case duplicateKey
   case requestTooLarge
   case futureRevision
   case compacted
@@ -23,7 +25,7 @@ package enum MVCCError: Error, Equatable, Sendable {
   package var code: UInt32 {
     switch self {
     case .keyNotProvided, .keyTooLong, .valueProvided, .leaseProvided, .keyNotFound, .invalidSortOption,
-      .requestTooLarge:
+      .tooManyOperations, .duplicateKey, .requestTooLarge:
       3  // InvalidArgument
     case .leaseNotFound: 5  // NotFound
     case .futureRevision, .compacted: 11  // OutOfRange
@@ -42,6 +44,8 @@ package enum MVCCError: Error, Equatable, Sendable {
     case .keyNotFound: "etcdserver: key not found"
     case .leaseNotFound: "etcdserver: requested lease not found"
     case .invalidSortOption: "etcdserver: invalid sort option"
+    case .tooManyOperations: "etcdserver: too many operations in txn request"
+    case .duplicateKey: "etcdserver: duplicate key given in txn request"
     case .requestTooLarge: "etcdserver: request is too large"
     case .futureRevision: "etcdserver: mvcc: required revision is a future revision"
     case .compacted: "etcdserver: mvcc: required revision has been compacted"

@@ -12,6 +12,8 @@ package enum StoreWord {
   package static let clusterID = 4
   package static let memberID = 5
   package static let format = 6
+  /// The compacted revision up to which what it gave up has been removed; behind word 3 while removal goes on.
+  package static let removedRevision = 7
 }
 
 /// Who this store belongs to; given when it is made and kept for ever.

@@ -22,7 +22,13 @@ package final class Applier {
     var status: UInt32
     var offset: Int
     var count: Int
+    /// The revision of a compaction that waits for its removal.
+    var physicalRevision: UInt64?
   }
+
+  /// Whether the last commit held a compaction.
+  private(set) var hasCompacted = false
+  let physicalCompactions = PhysicalCompactions()
 
   package init(_ store: Store) {
     self.store = store
@@ -36,6 +42,7 @@ package final class Applier {
   package func commit(_ list: ProposalList) throws(MVCCError) {
     answers.removeAll()
     replies.removeAll(keepingCapacity: true)
+    hasCompacted = false
     do {
       try store.database.write { batch in
         writer.begin(batch)
@@ -61,11 +68,14 @@ package final class Applier {
   private func apply(_ entry: UnsafeMutablePointer<Proposal>, _ batch: WriteBatch) throws(MVCCError) {
     let mark = answers.count
     var status: UInt32 = 0
+    var physicalRevision: UInt64?
     do throws(MVCCError) {
       guard let command = Command(entry.bytes) else {
         throw MVCCError.corrupt("entry \(entry.pointee.index) is not a command of this version")
       }
       try command.apply(writer, batch, term: entry.pointee.term, into: &answers)
+      physicalRevision = command.physicalRevision
+      if command.tag == .compact { hasCompacted = true }
     } catch {
       guard !error.isFatal else { throw error }
       answers.truncate(to: mark)
@@ -73,7 +83,10 @@ package final class Applier {
       status = error.code
     }
     guard let address = entry.pointee.reply else { return answers.truncate(to: mark) }
-    replies.append(Reply(address: address, status: status, offset: mark, count: answers.count - mark))
+    replies.append(
+      Reply(
+        address: address, status: status, offset: mark, count: answers.count - mark,
+        physicalRevision: physicalRevision))
   }
 
   /// Sends the answers of the last commit.
@@ -81,9 +94,29 @@ package final class Applier {
     let bytes = answers.bytes
     for reply in replies {
       let body = UnsafeRawBufferPointer(rebasing: bytes[reply.offset..<(reply.offset + reply.count)])
-      sink.reply(to: reply.address, status: reply.status, body: body)
+      if let revision = reply.physicalRevision {
+        physicalCompactions.add(revision, reply.address, body)
+      } else {
+        sink.reply(to: reply.address, status: reply.status, body: body)
+      }
     }
     replies.removeAll(keepingCapacity: true)
+  }
+
+  /// Removes a part of what compactions have given up, in a commit of its own. False when nothing is left.
+  func removeCompacted(rowsMax: Int) throws(MVCCError) -> Bool {
+    do {
+      let bytes = try store.database.write { batch in try writer.removeCompacted(batch, rowsMax: rowsMax) }
+      // A row that goes is a change of pages, as a command's is.
+      appliedBytes += bytes ?? 0
+      return bytes != nil
+    } catch let error as MVCCError {
+      throw error
+    } catch let error as DatabaseError {
+      throw .storage(error)
+    } catch {
+      throw .corrupt("removing what was compacted: \(error)")
+    }
   }
 
   /// Bytes of commands applied since the last call.

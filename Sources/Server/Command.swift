@@ -2,7 +2,7 @@
 //
 //   offset  size
 //   0       1     format version, 1
-//   1       1     tag: 1 = put, 2 = delete range
+//   1       1     tag: 1 = put, 2 = delete range, 3 = transaction, 4 = compaction
 //   2       rest  the request message
 import NeedletailBackend
 import NeedletailBytes
@@ -12,6 +12,8 @@ import NeedletailRPC
 package enum CommandTag: UInt8, Sendable {
   case put = 1
   case deleteRange = 2
+  case txn = 3
+  case compact = 4
 }
 
 /// A parsed command; `request` points into the entry.
@@ -45,7 +47,25 @@ package struct Command {
         throw .corrupt("a delete that does not parse")
       }
       try writer.deleteRange(batch, DeleteRangeCommand(request), term: term, into: &out)
+    case .txn:
+      guard let transaction = try? Transaction(parsing: request) else {
+        throw .corrupt("a transaction that does not parse")
+      }
+      try writer.transaction(batch, transaction, term: term, into: &out)
+    case .compact:
+      guard let request = try? CompactionRequestView(request) else {
+        throw .corrupt("a compaction that does not parse")
+      }
+      try writer.compact(batch, to: request.revision, term: term, into: &out)
     }
+  }
+}
+
+extension Command {
+  /// For a compaction whose answer shall wait until the space is free: its revision.
+  var physicalRevision: UInt64? {
+    guard tag == .compact, let request = try? CompactionRequestView(request), request.physical else { return nil }
+    return UInt64(clamping: request.revision)
   }
 }
 

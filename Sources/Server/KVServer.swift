@@ -11,8 +11,12 @@ package final class KVServer: Sendable {
   package let status: NodeStatus
   private let consensus: any Consensus
   private let requestLimit: Int
+  private let txnOperationsMax: Int
 
-  package init(_ store: Store, status: NodeStatus, consensus: any Consensus, requestLimit: Int) {
+  package init(
+    _ store: Store, status: NodeStatus, consensus: any Consensus, requestLimit: Int, txnOperationsMax: Int
+  ) {
+    self.txnOperationsMax = txnOperationsMax
     self.store = store
     self.status = status
     self.consensus = consensus
@@ -29,7 +33,9 @@ package final class KVServer: Sendable {
   package func range(
     _ view: SnapshotView, _ request: RangeRequestView, into out: inout OutBuffer
   ) throws(StatusError) {
-    guard var query = RangeQuery(request) else { throw StatusError.invalidSortOption }
+    guard var query = RangeQuery(request) else {
+      throw request.key.isEmpty ? StatusError.emptyKey : StatusError.invalidSortOption
+    }
     query.term = status.term.load(ordering: .relaxed)
     do { try store.range(view, query, into: &out) } catch { throw StatusError(error) }
   }
@@ -52,6 +58,36 @@ package final class KVServer: Sendable {
     do { request = try DeleteRangeRequestView(body) } catch { throw malformed("DeleteRangeRequest", error) }
     do { try DeleteRangeCommand(request).validate() } catch { throw StatusError(error) }
     try propose(.deleteRange, body, reply)
+  }
+
+  /// Judges a transaction. One that only reads is answered from the view that `pin` gives: its TxnResponse is appended
+  /// and this is true. Any other is proposed, and this is false.
+  package func txn(
+    _ body: UnsafeRawBufferPointer, pin: () -> SnapshotView, reply: ReplyAddress, into out: inout OutBuffer
+  ) throws(StatusError) -> Bool {
+    let transaction: Transaction
+    do { transaction = try Transaction(parsing: body) } catch .nestedTooDeeply {
+      // Deeper than any budget of operations reaches.
+      throw StatusError(MVCCError.tooManyOperations)
+    } catch {
+      throw malformed("TxnRequest", error)
+    }
+    do throws(MVCCError) {
+      try transaction.validate(operationsMax: txnOperationsMax, keyLimit: store.keyLimit)
+      if transaction.isReadOnly {
+        let term = status.term.load(ordering: .relaxed)
+        try store.readTransaction(pin(), transaction, term: term, into: &out)
+        return true
+      }
+    } catch { throw StatusError(error) }
+    try propose(.txn, body, reply)
+    return false
+  }
+
+  /// Judges a compaction as far as that needs no store, which is not at all, and proposes it.
+  package func compact(_ body: UnsafeRawBufferPointer, reply: ReplyAddress) throws(StatusError) {
+    do { _ = try CompactionRequestView(body) } catch { throw malformed("CompactionRequest", error) }
+    try propose(.compact, body, reply)
   }
 
   private func propose(

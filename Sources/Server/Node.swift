@@ -17,9 +17,12 @@ package struct NodeOptions: Sendable {
   /// Another store beneath the tree, in tests.
   package var makePageStore: PageStoreMaker?
   package var checkpoint = CheckpointOptions()
+  package var autoCompaction = AutoCompactionOptions()
   package var singleNode = SingleNodeOptions()
   /// Bound of one request in bytes; etcd's default.
   package var requestLimit = 1_572_864
+  /// Most operations of one transaction; etcd's default.
+  package var txnOperationsMax = 128
   /// Bound of one answer in bytes.
   package var answerLimit = 1 << 30
 
@@ -42,6 +45,7 @@ package final class Node: @unchecked Sendable {
   private let checkpoints: CheckpointTrigger
   private let checkpointsAfterReplay: Bool
   private let checkpointThread: CheckpointThread
+  private let autoCompaction: AutoCompactionThread
 
   /// Takes the directory's lock, opens the tree, and brings it up to the end of the log: when this returns, reads see
   /// every write that was ever acknowledged. `onFailure` is called once if the node can't go on; the process should
@@ -84,12 +88,18 @@ package final class Node: @unchecked Sendable {
       opened.log, lastIndex: opened.lastIndex, options: options.singleNode, status: status,
       apply: apply, sink: sink, latch: latch, logger: logger)
     let node = singleNode
+    let physicalCompactions = applier.physicalCompactions
     checkpointThread = CheckpointThread(
-      database, trigger: checkpoints, status: status, latch: latch, logger: logger
+      database, trigger: checkpoints, status: status, latch: latch, logger: logger,
+      released: { physicalCompactions.release(through: $0, sink) }
     ) { node.recycleSoon() }
+    autoCompaction = AutoCompactionThread(
+      store, consensus: singleNode, options: options.autoCompaction, logger: logger)
     // An entry must fit a segment.
     let requestLimit = min(options.requestLimit, opened.log.maximumPayload)
-    server = KVServer(store, status: status, consensus: singleNode, requestLimit: requestLimit)
+    server = KVServer(
+      store, status: status, consensus: singleNode, requestLimit: requestLimit,
+      txnOperationsMax: options.txnOperationsMax)
     logger.info(
       "recovered",
       metadata: [
@@ -103,12 +113,14 @@ package final class Node: @unchecked Sendable {
     try checkpointThread.start()
     try apply.start()
     try singleNode.start()
+    try autoCompaction.start()
     if replayedEntries > 0, checkpointsAfterReplay { checkpoints.ask() }
   }
 
   /// Call when no reactor proposes or reads any more. What was proposed is made durable, applied and answered; then the
   /// tree is checkpointed, so that the next start replays nothing.
   package func stop() {
+    autoCompaction.stop()
     singleNode.stop()
     apply.stop()
     checkpointThread.stop()

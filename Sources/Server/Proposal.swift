@@ -15,7 +15,7 @@ package struct Proposal {
   package var byteCount: Int
 
   package static func make(
-    _ tag: CommandTag, _ request: UnsafeRawBufferPointer, reply: ReplyAddress
+    _ tag: CommandTag, _ request: UnsafeRawBufferPointer, reply: ReplyAddress?
   ) -> UnsafeMutablePointer<Proposal>? {
     guard let proposal = allocate(Command.headSize + request.count, reply: reply) else { return nil }
     let bytes = proposal.payload

@@ -6,6 +6,8 @@ package enum RPC: UInt8, CaseIterable, Sendable {
   case range
   case put
   case deleteRange
+  case txn
+  case compact
   case status
   case health
 
@@ -18,6 +20,8 @@ package enum RPC: UInt8, CaseIterable, Sendable {
     case .range: self = .range
     case .put: self = .put
     case .deleteRange: self = .deleteRange
+    case .txn: self = .txn
+    case .compact: self = .compact
     case .status: self = .status
     case .health: self = .health
     default: return nil
@@ -27,7 +31,7 @@ package enum RPC: UInt8, CaseIterable, Sendable {
   /// gRPC's names, as metrics and logs show them.
   package var service: String {
     switch self {
-    case .range, .put, .deleteRange: "etcdserverpb.KV"
+    case .range, .put, .deleteRange, .txn, .compact: "etcdserverpb.KV"
     case .status: "etcdserverpb.Maintenance"
     case .health: "grpc.health.v1.Health"
     }
@@ -38,15 +42,18 @@ package enum RPC: UInt8, CaseIterable, Sendable {
     case .range: "Range"
     case .put: "Put"
     case .deleteRange: "DeleteRange"
+    case .txn: "Txn"
+    case .compact: "Compact"
     case .status: "Status"
     case .health: "Check"
     }
   }
 
-  /// True where the request goes through the log and its answer comes later.
+  /// True where the request goes through the log and its answer comes later; a transaction that only reads is the
+  /// exception.
   package var isWrite: Bool {
     switch self {
-    case .put, .deleteRange: true
+    case .put, .deleteRange, .txn, .compact: true
     case .range, .status, .health: false
     }
   }

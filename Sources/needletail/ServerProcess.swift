@@ -86,6 +86,8 @@ struct ServerProcess {
     options.log.path = configuration.walPath
     options.checkpoint.bytes = configuration.checkpointBytes
     options.requestLimit = configuration.requestBytesMax
+    options.autoCompaction.mode = configuration.autoCompaction
+    options.txnOperationsMax = configuration.txnOperationsMax
     return options
   }
 

@@ -14,7 +14,9 @@ struct Command: Sendable {
   var allFlags: [Flag] { flags + GlobalOptions.flags }
 
   /// All of them, in the order of the help text.
-  static let all: [Command] = [.get, .put, .del, .endpointStatus, .endpointHealth, .load, .dump, .version]
+  static let all: [Command] = [
+    .get, .put, .del, .txn, .compaction, .endpointStatus, .endpointHealth, .load, .dump, .version,
+  ]
 
   /// Finds the command that the line names, and the tokens that are not its words.
   static func find(_ tokens: [[UInt8]]) throws(Failure) -> (command: Command, rest: [[UInt8]])? {

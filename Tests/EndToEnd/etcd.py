@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Random puts, deletes and gets through etcdctl to a real etcd and through needletailctl to Needletail; answers equal.
+"""Random puts, deletes, gets and transactions through etcdctl to a real etcd and through needletailctl to Needletail; answers equal.
 
 usage: etcd.py [--seconds 60] [--seed N] [--bin .build/release]
 Needs Debian's etcd-server and etcd-client. Compares revision, key-values, more, count, deleted, previous values.
@@ -36,15 +36,44 @@ def command(rnd, revision):
     return args + ['--keys-only'] * (rnd.random() < .2)
 
 
-def answer(program, endpoint, args):
-    """What is comparable of an answer: without the ids, and of a failure only that it is one."""
+def script(rnd, revision):
+    """A transaction in etcdctl's language."""
+    lines = []
+    for _ in range(rnd.randint(0, 2)):
+        target = rnd.choice(['ver', 'version', 'c', 'create', 'm', 'mod', 'val', 'value'])
+        constant = rnd.choice(['1', '2', '']) if target.startswith('va') else str(rnd.choice([0, 1, 2, revision]))
+        lines.append('%s("%s") %s "%s"' % (target, rnd.choice(KEYS), rnd.choice(['=', '!=', '<', '>']), constant))
+    for _ in range(2):
+        lines.append('')
+        for _ in range(rnd.randint(0, 4)):
+            key, kind = rnd.choice(KEYS), rnd.random()
+            if kind < .4:
+                lines.append('put %s "%s"%s' % (key, rnd.choice(['1', 'two words']),
+                                               rnd.choice(['', ' --prev-kv'])))
+            elif kind < .6:
+                lines.append('del "%s" %s %s' % (key, rnd.choice(['', rnd.choice(KEYS)]),
+                                                 rnd.choice(['', '--prev-kv'])))
+            else:
+                lines.append('get %s %s' % (key, rnd.choice(
+                    ['', '--prefix', '--from-key --limit=2', '--rev=%d' % rnd.randint(1, revision + 1),
+                     '--prefix --sort-by=VERSION --order=DESCEND --limit=3'])))
+    return '\n'.join(lines) + '\n\n'
+
+
+def plain(found):
+    """Headers stand for their revisions: the ids differ."""
+    if isinstance(found, dict):
+        return {name: value.get('revision') if name == 'header' else plain(value) for name, value in found.items()}
+    return [plain(one) for one in found] if isinstance(found, list) else found
+
+
+def answer(program, endpoint, args, data=None):
+    """What is comparable of an answer: without the ids, and of a failure the server's words."""
     done = subprocess.run([program, '--endpoints', endpoint] + args + ['-w', 'json'], capture_output=True, text=True,
-                          env=dict(os.environ, ETCDCTL_API='3'))
+                          input=data, env=dict(os.environ, ETCDCTL_API='3'))
     if done.returncode != 0:
-        return 'failed'
-    found = json.loads(done.stdout)
-    found['header'] = found['header'].get('revision')
-    return found
+        return 'failed: ' + done.stderr.splitlines()[-1]
+    return plain(json.loads(done.stdout))
 
 
 def main():
@@ -70,15 +99,17 @@ def main():
         time.sleep(3)
         deadline = time.time() + options.seconds
         while time.time() < deadline:
-            args = command(rnd, revision)
-            a = answer(options.bin + '/needletailctl', ours, args)
-            b = answer('etcdctl', theirs, args)
+            args, data = command(rnd, revision), None
+            if rnd.random() < .4:
+                args, data = ['txn'], script(rnd, revision)
+            a = answer(options.bin + '/needletailctl', ours, args, data)
+            b = answer('etcdctl', theirs, args, data)
             compared += 1
             if isinstance(b, dict):
                 revision = b['header'] or revision
             if a != b:
                 different += 1
-                print('different:', args, '\n  needletail', a, '\n  etcd      ', b)
+                print('different:', args, data, '\n  needletail', a, '\n  etcd      ', b)
     finally:
         for server in servers:
             server.kill()

@@ -95,6 +95,12 @@ extension Faces {
       try server.deleteRange(frame.body, reply: address(connection, frame.header))
       connection.pointee.deferAnswer()
       return false
+    case .compact:
+      try server.compact(frame.body, reply: address(connection, frame.header))
+      connection.pointee.deferAnswer()
+      return false
+    case .txn:
+      return try handleTxn(connection, frame)
     case .status:
       let at = connection.pointee.output.openFrame()
       status().encode(to: &connection.pointee.output)
@@ -106,6 +112,21 @@ extension Faces {
       closeFrame(connection, at, frame.header)
       return true
     }
+  }
+
+  @inline(never)
+  private mutating func handleTxn(_ connection: ConnectionPointer, _ frame: Frame) throws(StatusError) -> Bool {
+    let at = connection.pointee.output.openFrame()
+    let isAnswered = try server.txn(
+      frame.body, pin: { view() }, reply: address(connection, frame.header), into: &connection.pointee.output)
+    guard isAnswered else {
+      // Taken back: the answer gets a frame of its own when it comes.
+      connection.pointee.output.truncate(to: at)
+      connection.pointee.deferAnswer()
+      return false
+    }
+    closeFrame(connection, at, frame.header)
+    return true
   }
 
   @inline(never)
