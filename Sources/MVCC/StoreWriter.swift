@@ -54,6 +54,8 @@ package final class StoreWriter {
   private var version = OutBuffer()
   var victims = OutBuffer()
   private var previous = OutBuffer()
+  var leaseName = OutBuffer()
+  var leaseKeys = OutBuffer()
 
   package init(_ store: Store) {
     self.store = store
@@ -64,6 +66,8 @@ package final class StoreWriter {
     version.free()
     victims.free()
     previous.free()
+    leaseName.free()
+    leaseKeys.free()
   }
 
   /// Reads where the batch starts from. First call of every batch.
@@ -91,7 +95,8 @@ package final class StoreWriter {
     do {
       return StoreState(
         current: try batch.view(store.current), graveyard: try batch.view(store.graveyard),
-        log: try batch.view(store.log), revision: sub > 0 ? revision + 1 : revision, compacted: compacted)
+        log: try batch.view(store.log), leases: try batch.view(store.lease),
+        revision: sub > 0 ? revision + 1 : revision, compacted: compacted)
     } catch {
       throw .storage(error)
     }
@@ -102,7 +107,7 @@ package final class StoreWriter {
     _ batch: WriteBatch, _ command: PutCommand, term: UInt64, into out: inout OutBuffer
   ) throws(MVCCError) {
     try command.validate(keyLimit: store.keyLimit)
-    guard command.lease == 0 else { throw .leaseNotFound }
+    if command.lease != 0, try lease(batch, command.lease) == nil { throw .leaseNotFound }
     if command.ignoreValue || command.ignoreLease, try find(batch, store.current, command.key) == nil {
       throw .keyNotFound
     }
@@ -135,7 +140,10 @@ package final class StoreWriter {
       createRevision: old?.createRevision ?? main, modRevision: main, version: (old?.version ?? 0) + 1,
       value: command.ignoreValue ? old?.value ?? command.value : command.value,
       lease: command.ignoreLease ? old?.lease ?? 0 : UInt64(bitPattern: command.lease))
+    let oldLease = Int64(bitPattern: old?.lease ?? 0)
+    let newLease = Int64(bitPattern: fields.lease)
     try replace(batch, command.key, latest: latest, with: fields, main: main)
+    try attach(batch, command.key, from: oldLease, to: newLease)
   }
 
   /// Appends a DeleteRangeResponse body to `out`. Deletes in key order; deleting nothing leaves the revision.
@@ -179,7 +187,7 @@ package final class StoreWriter {
     do { return try batch.get(tree, key) } catch { throw .storage(error) }
   }
 
-  private func put(
+  func put(
     _ batch: WriteBatch, _ tree: TreeID, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer
   ) throws(MVCCError) {
     do { try batch.put(tree, key, value) } catch { throw .storage(error) }
@@ -219,11 +227,12 @@ package final class StoreWriter {
   }
 
   /// Moves a living key to the graveyard and its last record into the log row.
-  private func delete(
+  func delete(
     _ batch: WriteBatch, _ key: UnsafeRawBufferPointer, _ record: UnsafeRawBufferPointer, main: UInt64,
     keepsPrevious: Bool
   ) throws(MVCCError) {
     let replaced = try Version(record: record)
+    let lease = Int64(bitPattern: try RecordFields(replaced.fields).lease)
     if keepsPrevious {
       let start = previous.reserve(keyValueOverhead + key.count + replaced.fields.count)
       let end = writeKeyValue(start, tag: AnswerTag.deletePrevKVs, key: key, fields: replaced.fields)
@@ -240,6 +249,7 @@ package final class StoreWriter {
     try appendRow(batch, main)
     try put(batch, store.graveyard, key, version.bytes)
     try remove(batch, store.current, key)
+    if lease != 0 { try detach(batch, key, from: lease) }
     sub += 1
   }
 

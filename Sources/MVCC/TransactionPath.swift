@@ -38,7 +38,7 @@ extension Transaction {
     try forEachChosen(&path) { (operation) throws(MVCCError) in
       guard case .put(let command) = operation else { return }
       if command.ignoreValue || command.ignoreLease, try state.current.find(command.key) == nil { throw .keyNotFound }
-      guard command.lease == 0 else { throw .leaseNotFound }
+      if command.lease != 0, try !state.hasLease(command.lease) { throw .leaseNotFound }
     }
     path.rewind()
     try forEachChosen(&path) { (operation) throws(MVCCError) in

@@ -28,6 +28,8 @@ package final class Applier {
 
   /// Whether the last commit held a compaction.
   private(set) var hasCompacted = false
+  /// What the last commit did to leases.
+  private var leaseEvents: [LeaseEvent] = []
   let physicalCompactions = PhysicalCompactions()
 
   package init(_ store: Store) {
@@ -43,6 +45,7 @@ package final class Applier {
     answers.removeAll()
     replies.removeAll(keepingCapacity: true)
     hasCompacted = false
+    leaseEvents.removeAll(keepingCapacity: true)
     do {
       try store.database.write { batch in
         writer.begin(batch)
@@ -76,6 +79,7 @@ package final class Applier {
       try command.apply(writer, batch, term: entry.pointee.term, into: &answers)
       physicalRevision = command.physicalRevision
       if command.tag == .compact { hasCompacted = true }
+      if command.tag.rawValue >= CommandTag.leaseGrant.rawValue { leaseEvents += try command.leaseEvents() }
     } catch {
       guard !error.isFatal else { throw error }
       answers.truncate(to: mark)
@@ -89,8 +93,9 @@ package final class Applier {
         physicalRevision: physicalRevision))
   }
 
-  /// Sends the answers of the last commit.
-  package func answer(through sink: any ReplySink) {
+  /// Sends the answers of the last commit. The lease thread is told first: who has an answer may ask it at once.
+  func answer(through sink: any ReplySink, _ leases: LeaseThread) {
+    for event in leaseEvents { _ = leases.post(event.kind, event.id, event.number, reply: nil) }
     let bytes = answers.bytes
     for reply in replies {
       let body = UnsafeRawBufferPointer(rebasing: bytes[reply.offset..<(reply.offset + reply.count)])

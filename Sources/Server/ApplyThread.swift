@@ -21,6 +21,8 @@ package final class ApplyThread: @unchecked Sendable {
   private let applier: Applier
   private let status: NodeStatus
   private let sink: any ReplySink
+  /// Set before `start`.
+  var leases: LeaseThread?
   private let latch: Latch
   private let checkpoints: CheckpointTrigger
   private let logger: Logger
@@ -169,7 +171,7 @@ package final class ApplyThread: @unchecked Sendable {
     status.applied.store(part.lastIndex, ordering: .releasing)
     status.proposalsPending.wrappingSubtract(part.count, ordering: .relaxed)
     status.proposalBytesPending.wrappingSubtract(part.byteCount, ordering: .relaxed)
-    applier.answer(through: sink)
+    if let leases { applier.answer(through: sink, leases) }
     part.freeAll()
     checkpoints.applied(bytes: applier.takeAppliedBytes())
   }

@@ -9,13 +9,16 @@ import NeedletailRPC
 package final class KVServer: Sendable {
   package let store: Store
   package let status: NodeStatus
+  let leases: LeaseThread
   private let consensus: any Consensus
   private let requestLimit: Int
   private let txnOperationsMax: Int
 
   package init(
-    _ store: Store, status: NodeStatus, consensus: any Consensus, requestLimit: Int, txnOperationsMax: Int
+    _ store: Store, status: NodeStatus, consensus: any Consensus, leases: LeaseThread, requestLimit: Int,
+    txnOperationsMax: Int
   ) {
+    self.leases = leases
     self.txnOperationsMax = txnOperationsMax
     self.store = store
     self.status = status
@@ -46,8 +49,6 @@ package final class KVServer: Sendable {
     do { request = try PutRequestView(body) } catch { throw malformed("PutRequest", error) }
     do throws(MVCCError) {
       try PutCommand(request).validate(keyLimit: store.keyLimit)
-      // There is no lease service yet, so no lease can be found.
-      guard request.lease == 0 else { throw MVCCError.leaseNotFound }
     } catch { throw StatusError(error) }
     try propose(.put, body, reply)
   }
@@ -90,14 +91,14 @@ package final class KVServer: Sendable {
     try propose(.compact, body, reply)
   }
 
-  private func propose(
+  func propose(
     _ tag: CommandTag, _ body: UnsafeRawBufferPointer, _ reply: ReplyAddress
   ) throws(StatusError) {
     guard Command.headSize + body.count <= requestLimit else { throw StatusError.requestTooLarge }
     try consensus.propose(tag, body, reply: reply)
   }
 
-  private func malformed(_ message: String, _ error: ProtoError) -> StatusError {
+  func malformed(_ message: String, _ error: ProtoError) -> StatusError {
     StatusError(.invalidArgument, "needletail: malformed \(message): \(error)")
   }
 }

@@ -17,6 +17,7 @@ package struct NodeOptions: Sendable {
   /// Another store beneath the tree, in tests.
   package var makePageStore: PageStoreMaker?
   package var checkpoint = CheckpointOptions()
+  package var leases = LeaseOptions()
   package var autoCompaction = AutoCompactionOptions()
   package var singleNode = SingleNodeOptions()
   /// Bound of one request in bytes; etcd's default.
@@ -46,6 +47,7 @@ package final class Node: @unchecked Sendable {
   private let checkpointsAfterReplay: Bool
   private let checkpointThread: CheckpointThread
   private let autoCompaction: AutoCompactionThread
+  private let leases: LeaseThread
 
   /// Takes the directory's lock, opens the tree, and brings it up to the end of the log: when this returns, reads see
   /// every write that was ever acknowledged. `onFailure` is called once if the node can't go on; the process should
@@ -96,9 +98,12 @@ package final class Node: @unchecked Sendable {
     autoCompaction = AutoCompactionThread(
       store, consensus: singleNode, options: options.autoCompaction, logger: logger)
     // An entry must fit a segment.
+    leases = try LeaseThread(
+      store, status: status, consensus: singleNode, sink: sink, latch: latch, options: options.leases, logger: logger)
+    apply.leases = leases
     let requestLimit = min(options.requestLimit, opened.log.maximumPayload)
     server = KVServer(
-      store, status: status, consensus: singleNode, requestLimit: requestLimit,
+      store, status: status, consensus: singleNode, leases: leases, requestLimit: requestLimit,
       txnOperationsMax: options.txnOperationsMax)
     logger.info(
       "recovered",
@@ -113,6 +118,7 @@ package final class Node: @unchecked Sendable {
     try checkpointThread.start()
     try apply.start()
     try singleNode.start()
+    try leases.start()
     try autoCompaction.start()
     if replayedEntries > 0, checkpointsAfterReplay { checkpoints.ask() }
   }
@@ -121,6 +127,7 @@ package final class Node: @unchecked Sendable {
   /// tree is checkpointed, so that the next start replays nothing.
   package func stop() {
     autoCompaction.stop()
+    leases.stop()
     singleNode.stop()
     apply.stop()
     checkpointThread.stop()

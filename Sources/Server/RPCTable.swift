@@ -8,6 +8,11 @@ package enum RPC: UInt8, CaseIterable, Sendable {
   case deleteRange
   case txn
   case compact
+  case leaseGrant
+  case leaseRevoke
+  case leaseKeepAlive
+  case leaseTimeToLive
+  case leaseLeases
   case status
   case health
 
@@ -22,6 +27,11 @@ package enum RPC: UInt8, CaseIterable, Sendable {
     case .deleteRange: self = .deleteRange
     case .txn: self = .txn
     case .compact: self = .compact
+    case .leaseGrant: self = .leaseGrant
+    case .leaseRevoke: self = .leaseRevoke
+    case .leaseKeepAlive: self = .leaseKeepAlive
+    case .leaseTimeToLive: self = .leaseTimeToLive
+    case .leaseLeases: self = .leaseLeases
     case .status: self = .status
     case .health: self = .health
     default: return nil
@@ -32,6 +42,7 @@ package enum RPC: UInt8, CaseIterable, Sendable {
   package var service: String {
     switch self {
     case .range, .put, .deleteRange, .txn, .compact: "etcdserverpb.KV"
+    case .leaseGrant, .leaseRevoke, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases: "etcdserverpb.Lease"
     case .status: "etcdserverpb.Maintenance"
     case .health: "grpc.health.v1.Health"
     }
@@ -44,16 +55,23 @@ package enum RPC: UInt8, CaseIterable, Sendable {
     case .deleteRange: "DeleteRange"
     case .txn: "Txn"
     case .compact: "Compact"
+    case .leaseGrant: "LeaseGrant"
+    case .leaseRevoke: "LeaseRevoke"
+    case .leaseKeepAlive: "LeaseKeepAlive"
+    case .leaseTimeToLive: "LeaseTimeToLive"
+    case .leaseLeases: "LeaseLeases"
     case .status: "Status"
     case .health: "Check"
     }
   }
 
-  /// True where the request goes through the log and its answer comes later; a transaction that only reads is the
+  /// True where the answer comes later, through the log or from the lease thread; a transaction that only reads is the
   /// exception.
   package var isWrite: Bool {
     switch self {
-    case .put, .deleteRange, .txn, .compact: true
+    case .put, .deleteRange, .txn, .compact, .leaseGrant, .leaseRevoke, .leaseKeepAlive, .leaseTimeToLive,
+      .leaseLeases:
+      true
     case .range, .status, .health: false
     }
   }

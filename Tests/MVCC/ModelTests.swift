@@ -60,7 +60,7 @@ import Testing
       spec.prevKV = chance(3)
       spec.ignoreValue = chance(12)
       spec.ignoreLease = chance(12)
-      spec.lease = chance(40) ? 5 : 0
+      spec.lease = chance(4) ? Int64.random(in: 0...4, using: &generator) - 1 : 0
       spec.value = spec.ignoreValue && !chance(6) ? [] : value()
       return spec
     }
@@ -126,6 +126,29 @@ import Testing
     do { return .success(try body()) } catch let error as MVCCError { return .failure(error) }
   }
 
+  private func changeLeases(
+    _ workload: inout Workload, _ fixture: Fixture, _ naive: inout NaiveStore, _ seed: UInt64
+  ) throws {
+    let id = Int64.random(in: 0...4, using: &workload.generator) - 1
+    switch Int.random(in: 0..<6, using: &workload.generator) {
+    case 0...2 where id != 0:
+      let ttl: Int64 = workload.chance(9) ? 9_000_000_001 : Int64.random(in: 1...100, using: &workload.generator)
+      let got = try outcome { try fixture.grant(id, ttl: ttl) }
+      try #require(try got == outcome { try naive.grant(id, ttl: ttl) }, "seed \(seed)")
+    case 3:
+      let remaining = Int64.random(in: -1...120, using: &workload.generator)
+      try fixture.checkpoint(id, remaining: remaining)
+      naive.checkpoint(id, remaining: remaining)
+    default:
+      let got = try outcome { try fixture.revoke(id) }
+      try #require(try got == outcome { try naive.revoke(id) }, "seed \(seed)")
+    }
+    try #require(try fixture.leases() == naive.leases, "seed \(seed)")
+    for id in Int64(-1)...3 {
+      try #require(try fixture.keys(of: id) == (id == 0 ? [] : naive.keys(of: id)), "seed \(seed): keys of \(id)")
+    }
+  }
+
   private func run(seed: UInt64, keyCount: Int, operations: Int) throws {
     var workload = Workload(seed: seed, keyCount: keyCount)
     let fixture = try Fixture()
@@ -175,6 +198,7 @@ import Testing
         let want = try outcome { try naive.compact(revision) }
         try #require(got == want, "seed \(seed), after \(done): compaction to \(revision)")
       }
+      if workload.chance(12) { try changeLeases(&workload, fixture, &naive, seed) }
       // Removal goes on between the commands, at times not at all before the next compaction.
       if workload.chance(5) {
         _ = try fixture.removeCompacted(rows: Int.random(in: 1...60, using: &workload.generator))

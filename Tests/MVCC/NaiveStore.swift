@@ -10,6 +10,8 @@ struct NaiveStore {
   /// The revision before the change that is under way.
   private var begun: Int64?
   private(set) var compacted: Int64 = 0
+  /// Which keys belong to a lease, the pairs themselves tell.
+  private(set) var leases: [Int64: LeaseRecord] = [:]
 
   private static func isLess(_ a: Bytes, _ b: Bytes) -> Bool { a.lexicographicallyPrecedes(b) }
 
@@ -49,7 +51,7 @@ struct NaiveStore {
   mutating func put(_ spec: PutSpec, keyLimit: Int) throws(MVCCError) -> WriteAnswer {
     try NaiveStore.validate(spec, keyLimit)
     // Alone, a put's lease is looked for before its key; in a transaction after.
-    if spec.lease != 0 { throw .leaseNotFound }
+    if spec.lease != 0 && leases[spec.lease] == nil { throw .leaseNotFound }
     try check(spec)
     beginTransaction()
     defer { endTransaction() }
@@ -72,7 +74,7 @@ struct NaiveStore {
 
   func check(_ spec: PutSpec) throws(MVCCError) {
     if spec.ignoreValue || spec.ignoreLease, version(spec.key, at: revision) == nil { throw .keyNotFound }
-    if spec.lease != 0 { throw .leaseNotFound }
+    if spec.lease != 0 && leases[spec.lease] == nil { throw .leaseNotFound }
   }
 
   // MARK: Changes: all between begin and end share one revision, which passes only if there is one
@@ -124,6 +126,32 @@ struct NaiveStore {
     if revision > self.revision { throw .futureRevision }
     compacted = revision
     return self.revision
+  }
+
+  // MARK: Leases
+
+  func keys(of lease: Int64) -> [Bytes] {
+    state([0], [0], at: revision).filter { $0.lease == lease }.map(\.key)
+  }
+
+  mutating func grant(_ id: Int64, ttl: Int64) throws(MVCCError) -> Int64 {
+    if ttl > 9_000_000_000 { throw .leaseTTLTooLarge }
+    if leases[id] != nil { throw .leaseExists }
+    leases[id] = LeaseRecord(ttl: ttl)
+    return revision
+  }
+
+  mutating func revoke(_ id: Int64) throws(MVCCError) -> Int64 {
+    if leases[id] == nil { throw .leaseNotFound }
+    beginTransaction()
+    for key in keys(of: id) { _ = change(DeleteSpec(key: key)) }
+    endTransaction()
+    leases[id] = nil
+    return revision
+  }
+
+  mutating func checkpoint(_ id: Int64, remaining: Int64) {
+    if let ttl = leases[id]?.ttl { leases[id]?.remaining = min(max(0, remaining), ttl) }
   }
 
   func range(_ r: RangeSpec) throws(MVCCError) -> RangeAnswer {

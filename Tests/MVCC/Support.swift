@@ -303,7 +303,7 @@ extension KeyValue {
       case (3, .varint(let v)): mod = Int64(v)
       case (4, .varint(let v)): version = Int64(v)
       case (5, .bytes(let v)): value = v
-      case (6, .varint(let v)): lease = Int64(v)
+      case (6, .varint(let v)): lease = Int64(bitPattern: v)
       default: throw WireError()
       }
     }

@@ -95,6 +95,10 @@ extension Faces {
       try server.deleteRange(frame.body, reply: address(connection, frame.header))
       connection.pointee.deferAnswer()
       return false
+    case .leaseGrant, .leaseRevoke, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases:
+      try handleLease(rpc, connection, frame)
+      connection.pointee.deferAnswer()
+      return false
     case .compact:
       try server.compact(frame.body, reply: address(connection, frame.header))
       connection.pointee.deferAnswer()
@@ -127,6 +131,18 @@ extension Faces {
     }
     closeFrame(connection, at, frame.header)
     return true
+  }
+
+  @inline(never)
+  private func handleLease(_ rpc: RPC, _ connection: ConnectionPointer, _ frame: Frame) throws(StatusError) {
+    let reply = address(connection, frame.header)
+    switch rpc {
+    case .leaseGrant: try server.grantLease(frame.body, reply: reply)
+    case .leaseRevoke: try server.revokeLease(frame.body, reply: reply)
+    case .leaseKeepAlive: try server.keepLeaseAlive(frame.body, reply: reply)
+    case .leaseTimeToLive: try server.leaseTimeToLive(frame.body, reply: reply)
+    default: try server.listLeases(frame.body, reply: reply)
+    }
   }
 
   @inline(never)
