@@ -33,11 +33,12 @@ test-unit: deps-test ## The Swift tests alone
 	$(SWIFT) build $(TESTBUILD) --build-tests
 	bash .ci/unit-tests $(SWIFT) test $(TESTBUILD) --skip-build --no-parallel
 
-test-end-to-end: deps-test build .build-test/release/needletail-bench ## The real programs alone: Debian's package index, SIGKILL under load, bad input
+test-end-to-end: deps-test build .build-test/release/needletail-bench ## The real programs alone: Debian's package index, SIGKILL under load, bad input, snapshots
 	python3 Tests/EndToEnd/bench.py --programs $(PRODUCTS) --bench .build-test/release/needletail-bench
 	python3 Tests/EndToEnd/debian.py --programs $(PRODUCTS)
 	python3 Tests/EndToEnd/kill.py --programs $(PRODUCTS) --cycles 5
 	python3 Tests/EndToEnd/badinput.py --programs $(PRODUCTS)
+	python3 Tests/EndToEnd/snapshot.py --programs $(PRODUCTS)
 
 .build-test/release/needletail-bench:
 	$(SWIFT) build $(TESTBUILD) --product needletail-bench

@@ -9,6 +9,7 @@ let package = Package(
   name: "needletail",
   products: [
     .library(name: "NeedletailBackend", targets: ["NeedletailBackend"]),
+    .library(name: "NeedletailSnapshot", targets: ["NeedletailSnapshot"]),
     .library(name: "NeedletailClient", targets: ["NeedletailClient"]),
     .executable(name: "needletail", targets: ["needletail"]),
     .executable(name: "needletailctl", targets: ["needletailctl"]),
@@ -25,6 +26,10 @@ let package = Package(
     .systemLibrary(
       name: "CUring", path: "Sources/CUring", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
 
+    .systemLibrary(name: "CZstd", path: "Sources/CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+    .systemLibrary(
+      name: "COpenSSL", path: "Sources/COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+
     // The buffer that answers are written into: storage fills it, the wire sends it.
     .target(name: "NeedletailBytes", path: "Sources/Bytes", swiftSettings: settings),
 
@@ -33,6 +38,11 @@ let package = Package(
       name: "NeedletailBackend", dependencies: ["CNeedletail"], path: "Sources/Backend", swiftSettings: settings),
     .target(
       name: "NeedletailWAL", dependencies: ["CNeedletail", "CUring"], path: "Sources/WAL", swiftSettings: settings),
+
+    // Copies of whole databases. Apart, so that embedding the engine needs neither zstd nor OpenSSL.
+    .target(
+      name: "NeedletailSnapshot", dependencies: ["CNeedletail", "COpenSSL", "CZstd", "NeedletailBackend"],
+      path: "Sources/Snapshot", swiftSettings: settings),
 
     // Simulated hardware: for tests only.
     .target(
@@ -49,8 +59,8 @@ let package = Package(
     .target(
       name: "NeedletailServer",
       dependencies: [
-        "CNeedletail", "NeedletailBytes", "NeedletailBackend", "NeedletailWAL", "NeedletailMVCC", "NeedletailRPC",
-        .product(name: "Logging", package: "swift-log"),
+        "CNeedletail", "NeedletailBytes", "NeedletailBackend", "NeedletailSnapshot", "NeedletailWAL", "NeedletailMVCC",
+        "NeedletailRPC", .product(name: "Logging", package: "swift-log"),
       ], path: "Sources/Server", swiftSettings: settings),
     .target(
       name: "NeedletailClient", dependencies: ["CNeedletail", "NeedletailRPC"], path: "Sources/Client",
@@ -60,12 +70,13 @@ let package = Package(
     .executableTarget(
       name: "needletail",
       dependencies: [
-        "NeedletailBackend", "NeedletailRPC", "NeedletailServer", "NeedletailWAL",
+        "NeedletailBackend", "NeedletailRPC", "NeedletailServer", "NeedletailSnapshot", "NeedletailWAL",
         .product(name: "Logging", package: "swift-log"),
       ], path: "Sources/needletail", swiftSettings: settings),
     .executableTarget(
-      name: "needletailctl", dependencies: ["NeedletailClient", "NeedletailRPC"], path: "Sources/needletailctl",
-      swiftSettings: settings),
+      name: "needletailctl",
+      dependencies: ["NeedletailClient", "NeedletailRPC", "NeedletailServer", "NeedletailSnapshot"],
+      path: "Sources/needletailctl", swiftSettings: settings),
 
     // The benchmarks, and the peers' C libraries, which nothing else needs.
     .systemLibrary(name: "CLMDB", path: "Benchmarks/CLMDB", providers: [.apt(["liblmdb-dev"])]),
@@ -80,7 +91,11 @@ let package = Package(
 
     // One folder of tests per module.
     .testTarget(
-      name: "BackendTests", dependencies: ["NeedletailBackend", "NeedletailSimulator"], path: "Tests/Backend",
+      name: "BackendTests", dependencies: ["CNeedletail", "NeedletailBackend", "NeedletailSimulator"],
+      path: "Tests/Backend",
+      swiftSettings: settings),
+    .testTarget(
+      name: "SnapshotTests", dependencies: ["NeedletailSnapshot", "NeedletailBackend"], path: "Tests/Snapshot",
       swiftSettings: settings),
     .testTarget(name: "WALTests", dependencies: ["NeedletailWAL"], path: "Tests/WAL", swiftSettings: settings),
     .testTarget(
@@ -101,7 +116,7 @@ let package = Package(
       name: "ServerTests",
       dependencies: [
         "NeedletailServer", "NeedletailClient", "NeedletailBackend", "NeedletailBytes", "NeedletailMVCC",
-        "NeedletailRPC", "NeedletailWAL", .product(name: "Logging", package: "swift-log"),
+        "NeedletailRPC", "NeedletailSnapshot", "NeedletailWAL", .product(name: "Logging", package: "swift-log"),
       ], path: "Tests/Server", swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]

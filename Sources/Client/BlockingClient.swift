@@ -8,7 +8,7 @@ package final class BlockingClient {
   /// How long a call may take in all; nil = as long as it takes.
   package var timeout: Duration?
 
-  private let dispatcher: Dispatcher
+  let dispatcher: Dispatcher
 
   package init(
     _ endpoints: [Endpoint], timeout: Duration? = .seconds(5), options: DispatcherOptions = DispatcherOptions()
@@ -93,7 +93,7 @@ package final class BlockingClient {
     return answers
   }
 
-  private var deadline: Instant { timeout.map { Instant.now + $0 } ?? .never }
+  var deadline: Instant { timeout.map { Instant.now + $0 } ?? .never }
 
   private func call(_ method: Method, _ body: [UInt8], _ kind: Operation.Kind) throws(ClientError) -> [UInt8] {
     var result: Result<[UInt8], ClientError>?

@@ -42,9 +42,7 @@ package final class DataDirectory {
   /// Makes a directory and its name durable; one that exists already is fine.
   private static func makeDirectory(_ path: String) throws(ServerError) {
     if mkdir(path, 0o700) == 0 {
-      let slash = path.lastIndex(of: "/")
-      let parent = slash.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
-      return try syncDirectory(parent)
+      return try syncDirectory(parent(of: path))
     }
     let code = errno
     var status = stat()
@@ -66,7 +64,11 @@ package final class DataDirectory {
     return descriptor
   }
 
-  private static func syncDirectory(_ path: String) throws(ServerError) {
+  static func parent(of path: String) -> String {
+    path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+  }
+
+  static func syncDirectory(_ path: String) throws(ServerError) {
     let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     guard descriptor >= 0 else { throw .system(operation: "open", path: path, code: errno) }
     defer { Glibc.close(descriptor) }
@@ -111,7 +113,7 @@ extension DataDirectory {
   }
 
   /// Written whole to another name, synced, renamed, and the directory synced: it is there in full or not at all.
-  private static func makeIdentity(_ directory: String) throws(ServerError) -> StoreIdentity {
+  static func makeIdentity(_ directory: String) throws(ServerError) -> StoreIdentity {
     let identity = StoreIdentity(
       clusterID: UInt64.random(in: 1...UInt64.max), memberID: UInt64.random(in: 1...UInt64.max))
     var bytes = [UInt8](repeating: 0, count: identitySize)

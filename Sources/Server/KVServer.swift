@@ -11,18 +11,20 @@ package final class KVServer: Sendable {
   package let status: NodeStatus
   let leases: LeaseThread
   private let consensus: any Consensus
+  private let snapshots: SnapshotService
   private let requestLimit: Int
   private let txnOperationsMax: Int
 
   package init(
-    _ store: Store, status: NodeStatus, consensus: any Consensus, leases: LeaseThread, requestLimit: Int,
-    txnOperationsMax: Int
+    _ store: Store, status: NodeStatus, consensus: any Consensus, leases: LeaseThread, snapshots: SnapshotService,
+    requestLimit: Int, txnOperationsMax: Int
   ) {
     self.leases = leases
     self.txnOperationsMax = txnOperationsMax
     self.store = store
     self.status = status
     self.consensus = consensus
+    self.snapshots = snapshots
     self.requestLimit = requestLimit
   }
 
@@ -89,6 +91,11 @@ package final class KVServer: Sendable {
   package func compact(_ body: UnsafeRawBufferPointer, reply: ReplyAddress) throws(StatusError) {
     do { _ = try CompactionRequestView(body) } catch { throw malformed("CompactionRequest", error) }
     try propose(.compact, body, reply)
+  }
+
+  /// Reads some bytes of a snapshot of the store; `body` is the request message. The answer comes through the reply sink.
+  package func snapshot(_ body: UnsafeRawBufferPointer, reply: ReplyAddress) throws(StatusError) {
+    try snapshots.read(body, reply: reply)
   }
 
   func propose(

@@ -20,6 +20,8 @@ package struct NodeOptions: Sendable {
   package var leases = LeaseOptions()
   package var autoCompaction = AutoCompactionOptions()
   package var singleNode = SingleNodeOptions()
+  package var snapshots = SnapshotOptions()
+  package var scrub = ScrubOptions()
   /// Bound of one request in bytes; etcd's default.
   package var requestLimit = 1_572_864
   /// Most operations of one transaction; etcd's default.
@@ -48,6 +50,8 @@ package final class Node: @unchecked Sendable {
   private let checkpointThread: CheckpointThread
   private let autoCompaction: AutoCompactionThread
   private let leases: LeaseThread
+  private let snapshots: SnapshotService
+  private let scrub: ScrubThread
 
   /// Takes the directory's lock, opens the tree, and brings it up to the end of the log: when this returns, reads see
   /// every write that was ever acknowledged. `onFailure` is called once if the node can't go on; the process should
@@ -97,13 +101,15 @@ package final class Node: @unchecked Sendable {
     ) { node.recycleSoon() }
     autoCompaction = AutoCompactionThread(
       store, consensus: singleNode, options: options.autoCompaction, logger: logger)
-    // An entry must fit a segment.
     leases = try LeaseThread(
       store, status: status, consensus: singleNode, sink: sink, latch: latch, options: options.leases, logger: logger)
     apply.leases = leases
+    // An entry must fit a segment.
     let requestLimit = min(options.requestLimit, opened.log.maximumPayload)
+    scrub = ScrubThread(database, figures: status.scrub, options: options.scrub, logger: logger)
+    snapshots = SnapshotService(store, status: status, sink: sink, options: options.snapshots, logger: logger)
     server = KVServer(
-      store, status: status, consensus: singleNode, leases: leases, requestLimit: requestLimit,
+      store, status: status, consensus: singleNode, leases: leases, snapshots: snapshots, requestLimit: requestLimit,
       txnOperationsMax: options.txnOperationsMax)
     logger.info(
       "recovered",
@@ -120,6 +126,8 @@ package final class Node: @unchecked Sendable {
     try singleNode.start()
     try leases.start()
     try autoCompaction.start()
+    try snapshots.start()
+    try scrub.start()
     if replayedEntries > 0, checkpointsAfterReplay { checkpoints.ask() }
   }
 
@@ -128,8 +136,12 @@ package final class Node: @unchecked Sendable {
   package func stop() {
     autoCompaction.stop()
     leases.stop()
+    scrub.stop()
+    snapshots.stop()
     singleNode.stop()
     apply.stop()
+    // They hold each other.
+    apply.leases = nil
     checkpointThread.stop()
     if latch.failure == nil, !status.isApplyStalled.load(ordering: .relaxed) { _ = checkpointThread.checkpoint() }
     database.close()

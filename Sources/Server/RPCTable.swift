@@ -15,6 +15,7 @@ package enum RPC: UInt8, CaseIterable, Sendable {
   case leaseLeases
   case status
   case health
+  case snapshot
 
   package static var count: Int { allCases.count }
 
@@ -34,6 +35,7 @@ package enum RPC: UInt8, CaseIterable, Sendable {
     case .leaseLeases: self = .leaseLeases
     case .status: self = .status
     case .health: self = .health
+    case .snapshot: self = .snapshot
     default: return nil
     }
   }
@@ -43,7 +45,7 @@ package enum RPC: UInt8, CaseIterable, Sendable {
     switch self {
     case .range, .put, .deleteRange, .txn, .compact: "etcdserverpb.KV"
     case .leaseGrant, .leaseRevoke, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases: "etcdserverpb.Lease"
-    case .status: "etcdserverpb.Maintenance"
+    case .status, .snapshot: "etcdserverpb.Maintenance"
     case .health: "grpc.health.v1.Health"
     }
   }
@@ -62,17 +64,24 @@ package enum RPC: UInt8, CaseIterable, Sendable {
     case .leaseLeases: "LeaseLeases"
     case .status: "Status"
     case .health: "Check"
+    case .snapshot: "Snapshot"
     }
   }
 
-  /// True where the answer comes later, through the log or from the lease thread; a transaction that only reads is the
+  /// True where the request goes through the log and its answer comes later; a transaction that only reads is the
   /// exception.
   package var isWrite: Bool {
     switch self {
-    case .put, .deleteRange, .txn, .compact, .leaseGrant, .leaseRevoke, .leaseKeepAlive, .leaseTimeToLive,
-      .leaseLeases:
-      true
-    case .range, .status, .health: false
+    case .put, .deleteRange, .txn, .compact, .leaseGrant, .leaseRevoke: true
+    case .range, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases, .status, .health, .snapshot: false
+    }
+  }
+
+  /// True where another thread answers later.
+  package var isDeferred: Bool {
+    switch self {
+    case .leaseKeepAlive, .leaseTimeToLive, .leaseLeases, .snapshot: true
+    default: isWrite
     }
   }
 }

@@ -3,6 +3,7 @@ import Glibc
 import NeedletailBackend
 import NeedletailMVCC
 import NeedletailRPC
+import NeedletailSnapshot
 import NeedletailWAL
 
 package enum ServerError: Error, Equatable, Sendable {
@@ -16,6 +17,9 @@ package enum ServerError: Error, Equatable, Sendable {
   case database(DatabaseError)
   case log(WALError)
   case store(MVCCError)
+  case snapshot(SnapshotError)
+  /// A restore never touches what is there.
+  case directoryNotEmpty(path: String)
   /// The log begins after what the tree has applied: entries between are lost.
   case logGap(applied: UInt64, found: UInt64)
   /// An entry of the log that this program cannot apply.
@@ -34,6 +38,8 @@ extension ServerError: CustomStringConvertible {
     case .database(let error): "database: \(error)"
     case .log(let error): "\(error)"
     case .store(let error): "store: \(error)"
+    case .snapshot(let error): "snapshot: \(error)"
+    case .directoryNotEmpty(let path): "\(path) exists and is not empty: restore to another directory"
     case .logGap(let applied, let found):
       "the write-ahead log begins at entry \(found), but the tree has applied only up to \(applied): entries between "
         + "are missing; restore the data directory from a backup or a snapshot"

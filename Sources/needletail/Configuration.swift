@@ -21,6 +21,7 @@ struct Configuration {
   let walPath: WALOptions.Path
   let connectionsMax: Int?
   let stop_ms: Int32
+  let scrubRate_mib: Int
 
   init(_ flags: FlagValues) throws(FlagError) {
     name = flags["name"] ?? "default"
@@ -42,6 +43,7 @@ struct Configuration {
     reactorKind = try flags.choice("reactor", ReactorKind.self) ?? .auto
     walPath = try flags.choice("wal-io", WALOptions.Path.self) ?? .auto
     connectionsMax = try flags.integer("max-connections", in: 1...1 << 20)
+    scrubRate_mib = try flags.integer("experimental-scrub-rate", in: 0...1 << 20) ?? 8
     stop_ms = Int32(try flags.integer("stop-timeout", in: 0...3_600_000) ?? 5_000)
   }
 

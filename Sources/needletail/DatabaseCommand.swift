@@ -1,74 +1,158 @@
-// `needletail db …`: looking at a database file while no server has it open.
+// `needletail db …`: looking at, copying and restoring database files.
 
 import Glibc
 import NeedletailBackend
+import NeedletailSnapshot
 
-enum DatabaseCommand {
-  static let help = """
-    Look at the database file of a stopped server. Nothing in it is changed.
+/// What a `db` command was given, and how it ends.
+struct DatabaseCommand: Sendable {
+  enum Failure: Error {
+    /// The command line is wrong: exit status 2.
+    case usage(String)
+    /// It was not done, or what was looked at is damaged: exit status 1.
+    case failed(String)
+  }
 
-    Usage:
-      needletail db check PATH    check every page: checksums, order, counts, free space
+  let name: String
+  let usage: String
+  let summary: String
+  let details: String
+  var flags: [Flag] = []
+  let run: @Sendable (Line) throws(Failure) -> Void
 
-    PATH is a server's data directory or a database file. The exit status is 0 when the file is clean, and 1 when it is
-    not or cannot be read.
-
-    """
+  static let all: [DatabaseCommand] = [check, stats, dumpPage, backup, compact, restore]
 
   /// Runs `arguments`, those after `db`; returns the exit status.
   static func run(_ arguments: [String]) -> Int32 {
-    switch arguments.first {
-    case "check" where arguments.count == 2 && !arguments[1].hasPrefix("-"):
-      return check(file(in: arguments[1]))
-    case nil, "help", "-h", "--help":
+    guard let name = arguments.first, name != "help", name != "-h", name != "--help" else {
       print(help, terminator: "")
       return 0
-    case let .some(command):
-      printError(
-        command == "check"
-          ? "usage: needletail db check PATH" : "needletail db: unknown command '\(command)'; see needletail db --help")
+    }
+    guard let command = all.first(where: { $0.name == name }) else {
+      printError("needletail db: unknown command '\(name)'; see needletail db --help")
       return 2
     }
+    do throws(Failure) {
+      let line = try Line(Array(arguments.dropFirst()), command)
+      if line.wantsHelp {
+        print(command.help, terminator: "")
+      } else {
+        try command.run(line)
+      }
+      return 0
+    } catch {
+      switch error {
+      case .usage(let why):
+        printError("needletail db \(name): \(why)\nusage: needletail db \(name) \(command.usage)")
+        return 2
+      case .failed(let why):
+        printError("needletail db \(name): \(why)")
+        return 1
+      }
+    }
   }
+
+  private static var help: String {
+    let width = all.map(\.name.count).max() ?? 0
+    return """
+      Look at, copy and restore database files.
+
+      Usage:
+
+      """ + all.map { "  needletail db \(pad($0.name, width))  \($0.summary)\n" }.joined() + """
+
+          PATH is a database file, or a server's data directory, which stands for the file member/db in it. Nothing in it is
+          ever changed. A file that a server has open is locked: all commands but dump-page refuse it. Of a running server,
+          needletailctl snapshot save takes a copy, /metrics has the figures, and its scrub checks the file.
+
+          Exit status: 0 done, and clean; 1 damaged, or not done; 2 a wrong command line.
+          needletail db COMMAND --help says more.
+
+        """
+  }
+
+  private var help: String {
+    var text = "\(summary)\n\nUsage:\n  needletail db \(name) \(usage)\n\n\(details)\n"
+    guard !flags.isEmpty else { return text }
+    text += "\nFlags:\n"
+    let width = flags.map(\.name.count).max() ?? 0
+    for flag in flags { text += "  --\(Self.pad(flag.name, width))  \(flag.help)\n" }
+    return text
+  }
+
+  private static func pad(_ text: String, _ width: Int) -> String {
+    text + String(repeating: " ", count: max(0, width - text.count))
+  }
+}
+
+extension DatabaseCommand {
+  /// A `db` command's own part of the line.
+  struct Line {
+    private(set) var arguments: [String] = []
+    private var values: [String: String] = [:]
+    private(set) var wantsHelp = false
+
+    init(_ words: [String], _ command: DatabaseCommand) throws(Failure) {
+      var rest = words[...]
+      while let word = rest.popFirst() {
+        if word == "--help" || word == "-h" {
+          wantsHelp = true
+        } else if word.hasPrefix("--") {
+          let parts = word.dropFirst(2).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+          let name = String(parts.first ?? "")
+          guard let flag = command.flags.first(where: { $0.name == name }) else {
+            throw .usage("unknown flag '\(word)'")
+          }
+          guard let value = parts.count == 2 ? String(parts[1]) : flag.isSwitch ? "true" : rest.popFirst() else {
+            throw .usage("--\(name) needs a value")
+          }
+          values[name] = value
+        } else {
+          arguments.append(word)
+        }
+      }
+    }
+
+    func isOn(_ name: String) -> Bool { values[name] == "true" }
+
+    /// Exactly so many arguments.
+    func expect(_ count: Int) throws(Failure) {
+      guard arguments.count == count else {
+        throw .usage(arguments.count < count ? "arguments are missing" : "too many arguments")
+      }
+    }
+
+    func pageSize() throws(Failure) -> Int? {
+      guard let text = values["page-size"] else { return nil }
+      guard let size = Int(text), (try? PageGeometry(pageSize: size)) != nil else {
+        throw .usage("--page-size takes a power of two from 512 to 65536, not '\(text)'")
+      }
+      return size
+    }
+  }
+
+  static let pageSizeFlag = Flag("page-size", "bytes per page of the new file, 512 to 65536 (as the original)")
 
   /// A data directory's database file, or the file itself.
-  private static func file(in path: String) -> String {
+  static func file(in path: String) -> String { isDirectory(path) ? path + "/member/db" : path }
+
+  static func isDirectory(_ path: String) -> Bool {
     var status = stat()
-    guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else { return path }
-    return path + "/member/db"
+    return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
   }
 
-  private static func check(_ file: String) -> Int32 {
+  /// Opens without changing a byte.
+  static func open(_ path: String) throws(Failure) -> Database {
     var options = DatabaseOptions()
     options.readOnly = true
-    do throws(DatabaseError) {
-      let database = try Database.open(file, options)
-      defer { database.close() }
-      let report = try database.check()
-      show(report, pageSize: database.pageSize)
-      if report.isClean {
-        print("\(file): clean")
-        return 0
+    options.create = false
+    do { return try Database.open(file(in: path), options) } catch {
+      if case .inUse = error {
+        throw .failed(
+          "\(file(in: path)) is in use by a running program. Stop it first; or, of a running server, take a copy with "
+            + "needletailctl snapshot save, see the figures under /metrics, and let its scrub check the file.")
       }
-      let more = report.problems.count == CheckReport.problemsMax ? "at least " : ""
-      printError("\(file): \(more)\(report.problems.count) problems")
-    } catch {
-      printError("needletail db check: \(error)")
-    }
-    return 1
-  }
-
-  private static func show(_ report: CheckReport, pageSize: Int) {
-    for tree in report.trees {
-      let pages = tree.leafPages + tree.branchPages
-      let fill = pages == 0 ? 0 : tree.usedBytes * 100 / (pages * UInt64(pageSize))
-      print(
-        "tree \(tree.name): \(tree.entries) entries, \(tree.levels) levels, \(tree.leafPages) leaf, "
-          + "\(tree.branchPages) branch and \(tree.overflowPages) overflow pages, \(fill) % full")
-    }
-    print("\(report.pages) pages of \(pageSize) bytes, \(report.freePages) free")
-    for problem in report.problems {
-      print("page \(problem.page): \(problem.reason.rawValue)\(problem.detail.isEmpty ? "" : ": " + problem.detail)")
+      throw .failed("\(error)")
     }
   }
 }

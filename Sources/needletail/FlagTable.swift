@@ -20,6 +20,7 @@ enum FlagTable {
     Flag("reactor", "auto, io_uring or epoll (auto)"),
     Flag("wal-io", "how the log is written: auto, io_uring or pwritev2 (auto)"),
     Flag("max-connections", "client connections at once (16384 for each reactor)"),
+    Flag("experimental-scrub-rate", "MiB of the database checked on disk a second, once an hour at most; 0 = off (8)"),
     Flag("stop-timeout", "ms given to requests in flight at a stop (5000)"),
 
     Flag(ignoring: "quota-backend-bytes", "the database has no quota yet"),
@@ -39,7 +40,7 @@ enum FlagTable {
       needletail: a strongly consistent key-value store, compatible with etcd v3
 
       usage: needletail [--flag value | --flag=value]…
-             needletail db check PATH      look at a stopped server's database (see needletail db --help)
+             needletail db COMMAND …       check, dump, back up, compact, restore database files (needletail db --help)
       Each flag can also be given as a variable: --data-dir is ETCD_DATA_DIR.
 
 

@@ -1,8 +1,8 @@
 // Command line and environment: every flag is also a variable, as etcd's are. The command line wins.
 
 /// A flag's name, what it takes, and what is said about it.
-struct Flag {
-  enum Meaning {
+struct Flag: Sendable {
+  enum Meaning: Sendable {
     /// Has its effect.
     case used
     /// Taken because etcd takes it; without effect here, which is said when it is given.

@@ -39,7 +39,7 @@ struct ServerProcess {
     logger.info("enabled capabilities for version", metadata: ["cluster-version": "\(Version.cluster)"])
 
     let reactors = try ReactorThreads(reactorOptions, group: group, logger: logger)
-    let figures = ServerFigures()
+    let figures = ServerFigures(readers: ReaderWatch(logger: logger))
     figures.sample(node.database)
     let metrics = (0..<group.count).map { _ in ThreadMetrics() }
     let page = MetricsPage(
@@ -88,6 +88,7 @@ struct ServerProcess {
     options.requestLimit = configuration.requestBytesMax
     options.autoCompaction.mode = configuration.autoCompaction
     options.txnOperationsMax = configuration.txnOperationsMax
+    options.scrub.rate_mib = configuration.scrubRate_mib
     return options
   }
 

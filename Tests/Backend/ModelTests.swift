@@ -37,7 +37,10 @@ struct ModelTests {
         try database.write { batch in
           for _ in 0..<random.below(120) {
             let key = shapes[random.below(shapes.count)].key(random.below(keys), keyMax: database.geometry.keyMax)
-            if random.below(100) < deletes {
+            if random.below(60) == 0 {
+              let other = shapes[random.below(shapes.count)].key(random.below(keys), keyMax: database.geometry.keyMax)
+              try Self.deleteRange(batch, tree, key, other, &next, &random, seed)
+            } else if random.below(100) < deletes {
               let existed = next.entries.removeValue(forKey: key) != nil
               #expect(try batch.delete(tree, key) == existed, "seed \(seed)")
             } else {
@@ -80,6 +83,28 @@ struct ModelTests {
   }
 
   private struct Abandoned: Error {}
+
+  /// Mostly short ranges, sometimes with an open end.
+  private static func deleteRange(
+    _ batch: WriteBatch, _ tree: TreeID, _ a: [UInt8], _ b: [UInt8], _ next: inout Model,
+    _ random: inout SeededGenerator, _ seed: UInt64
+  ) throws {
+    let (low, high) = lexicographic(a, b) ? (a, b) : (b, a)
+    var from: [UInt8]? = low
+    var to: [UInt8]? = high
+    if random.below(20) == 0 { from = nil }
+    if random.below(20) == 0 { to = nil }
+    if random.below(4) != 0, from != nil {
+      let sorted = next.sorted
+      let start = sorted.firstIndex { !lexicographic($0, low) } ?? sorted.count
+      to = sorted.dropFirst(start + random.below(60)).first ?? high
+    }
+    let gone = next.entries.keys.filter { key in
+      !(from.map { lexicographic(key, $0) } ?? false) && (to.map { lexicographic(key, $0) } ?? true)
+    }
+    for key in gone { next.entries[key] = nil }
+    #expect(try batch.delete(tree, from: from, to: to) == UInt64(gone.count), "seed \(seed)")
+  }
 
   private static func value(_ random: inout SeededGenerator, pageSize: Int) -> [UInt8] {
     let length: Int

@@ -66,6 +66,17 @@ extension WriteBatch {
   func delete(_ tree: TreeID, _ key: [UInt8]) throws -> Bool {
     try key.withUnsafeBytes { try self.delete(tree, $0) }
   }
+  func append(_ tree: TreeID, _ key: [UInt8], _ value: [UInt8]) throws {
+    try key.withUnsafeBytes { key in try value.withUnsafeBytes { try self.append(tree, key, $0) } }
+  }
+  func delete(_ tree: TreeID, from: [UInt8]?, to: [UInt8]?) throws -> UInt64 {
+    func run(_ from: UnsafeRawBufferPointer?) throws -> UInt64 {
+      guard let to else { return try self.delete(tree, from: from, to: nil) }
+      return try to.withUnsafeBytes { try self.delete(tree, from: from, to: $0) }
+    }
+    guard let from else { return try run(nil) }
+    return try from.withUnsafeBytes { try run($0) }
+  }
   func value(_ tree: TreeID, _ key: [UInt8]) throws -> [UInt8]? {
     try key.withUnsafeBytes { try self.get(tree, $0).map { [UInt8]($0) } }
   }

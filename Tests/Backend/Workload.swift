@@ -150,7 +150,14 @@ final class Workload {
     let name = names[random.below(names.count)]
     let tree = try batch.openTree(name)
     let key = shapes[random.below(shapes.count)].key(random.below(keys), keyMax: database.geometry.keyMax)
-    if random.below(100) < deletes {
+    if random.below(25) == 0 {
+      let other = shapes[random.below(shapes.count)].key(random.below(keys), keyMax: database.geometry.keyMax)
+      let (from, to) = lexicographic(key, other) ? (key, other) : (other, key)
+      let gone = next.trees[name, default: [:]].keys.filter { !lexicographic($0, from) && lexicographic($0, to) }
+      for key in gone { next.trees[name]?[key] = nil }
+      let count = try batch.delete(tree, from: from, to: to)
+      guard count == UInt64(gone.count) else { throw Difference("range deletion of \(count), not \(gone.count)") }
+    } else if random.below(100) < deletes {
       let existed = next.trees[name, default: [:]].removeValue(forKey: key) != nil
       guard try batch.delete(tree, key) == existed else { throw Difference("delete of \(key)") }
     } else {

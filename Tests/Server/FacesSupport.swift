@@ -7,7 +7,8 @@ import NeedletailServer
 
 /// Sendable: set up and torn down by the test's thread.
 final class RunningServer: @unchecked Sendable {
-  let directory: TemporaryDirectory
+  private let temporary: TemporaryDirectory
+  let path: String
   let node: Node
   let reactors: ReactorThreads
   let group: ReactorGroup
@@ -16,12 +17,19 @@ final class RunningServer: @unchecked Sendable {
   private let lock = NSLock()
   private var isStopped = false
 
-  init(_ kind: ReactorKind, reactors count: Int = 2, limits: ReactorLimits = ReactorLimits()) throws {
-    directory = try TemporaryDirectory()
+  /// On a directory of its own unless one is given.
+  init(
+    _ kind: ReactorKind, reactors count: Int = 2, limits: ReactorLimits = ReactorLimits(), directory: String? = nil,
+    _ adjust: (inout NodeOptions) -> Void = { _ in }
+  ) throws {
+    temporary = try TemporaryDirectory()
+    path = directory ?? temporary.path
+    var nodeOptions = NodeOptions(dataDirectory: path)
+    adjust(&nodeOptions)
     var logger = Logger(label: "test")
     logger.logLevel = .critical
     group = try ReactorGroup(count: count)
-    node = try Node(NodeOptions(dataDirectory: directory.path), sink: ReactorSink(group), logger: logger) { _ in }
+    node = try Node(nodeOptions, sink: ReactorSink(group), logger: logger) { _ in }
     var options = ReactorOptions()
     options.kind = kind
     options.count = count

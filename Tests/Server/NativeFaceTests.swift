@@ -174,7 +174,7 @@ import Testing
     }
     #expect(rest.isEmpty)
     server.stop()
-    let again = try RunningNode(server.directory.path)
+    let again = try RunningNode(server.path)
     defer { again.node.stop() }
     let reader = try again.node.server.makeReader()
     defer { reader.free() }

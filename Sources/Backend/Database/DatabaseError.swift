@@ -35,6 +35,8 @@ public enum DatabaseError: Error, Sendable, Equatable {
   case latched(cause: String)
   case keyLength(Int, maximum: Int)
   case valueLength(Int, maximum: Int)
+  /// A key that was to go behind all others of its tree does not: it is smaller than the last, or the same.
+  case unsorted
   case readersFull(maximum: Int)
   case treesFull(maximum: Int)
   case treeName(String)
@@ -61,6 +63,7 @@ extension DatabaseError: CustomStringConvertible {
     case .latched(let cause): "the database takes no more writes after an earlier failure: \(cause)"
     case .keyLength(let length, let maximum): "key of \(length) bytes: keys have 1 to \(maximum) bytes"
     case .valueLength(let length, let maximum): "value of \(length) bytes: values have at most \(maximum) bytes"
+    case .unsorted: "keys that are appended must ascend: this one is not greater than the last of its tree"
     case .readersFull(let maximum): "all \(maximum) reader slots are taken"
     case .treesFull(let maximum): "a database holds at most \(maximum) trees"
     case .treeName(let name): "tree name \"\(name)\": names have 1 to 31 bytes"

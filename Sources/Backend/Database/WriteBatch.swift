@@ -38,13 +38,16 @@ package final class WriteBatch {
   /// The branches from the root to the leaf of the last descent, all of them scratch pages.
   let path: UnsafeMutablePointer<PathStep>
   var depth = 0
-  /// Room for a page, and for keys with 8 bytes more than the longest.
+  /// Room for two pages, and for keys with 8 bytes more than the longest.
   let pageBuffer: UnsafeMutableRawPointer
+  let siblingBuffer: UnsafeMutableRawPointer
   let separatorBuffer: UnsafeMutableRawPointer
   let fenceBuffer: UnsafeMutableRawPointer
   let entryBuffer: UnsafeMutableRawPointer
   /// The leaf and index of the last insertion: a run of ascending keys in the middle of a tree splits like an append.
   var lastInsert: (leaf: PageID, index: Int) = (0, -1)
+  /// Where `append` goes on.
+  var appendPosition: AppendPosition?
 
   init(
     geometry: PageGeometry, allocator: any PageAllocator, base: UnsafeRawPointer, verified: VerifiedPages?
@@ -56,6 +59,7 @@ package final class WriteBatch {
     scratch = ScratchPages(pageSize: geometry.pageSize)
     path = .allocate(capacity: depthLimit)
     pageBuffer = .allocate(byteCount: geometry.pageSize, alignment: 64)
+    siblingBuffer = .allocate(byteCount: geometry.pageSize, alignment: 64)
     separatorBuffer = .allocate(byteCount: geometry.pageSize + 8, alignment: 64)
     fenceBuffer = .allocate(byteCount: geometry.pageSize + 8, alignment: 64)
     entryBuffer = .allocate(byteCount: geometry.pageSize + 8, alignment: 64)
@@ -64,6 +68,7 @@ package final class WriteBatch {
   deinit {
     path.deallocate()
     pageBuffer.deallocate()
+    siblingBuffer.deallocate()
     separatorBuffer.deallocate()
     fenceBuffer.deallocate()
     entryBuffer.deallocate()
@@ -80,6 +85,7 @@ package final class WriteBatch {
     isOpen = true
     isChanged = false
     lastInsert = (0, -1)
+    appendPosition = nil
   }
 
   func close() {
@@ -262,19 +268,31 @@ package final class WriteBatch {
   }
 
   private func discardOverflow(_ run: OverflowReference) throws(DatabaseError) {
+    try checkOverflow(run)
+    freeOverflow(run)
+  }
+
+  /// What a reference names is an overflow run, of this batch or published: how long a run must be kept follows from its
+  /// header.
+  func checkOverflow(_ run: OverflowReference) throws(DatabaseError) {
+    if scratch.overflowValue(run.first) != nil { return }
+    _ = try source.overflowValue(run)
+    guard PageHeader(source.address(run.first)).isOverflowIntact else {
+      throw .corrupt(page: run.first, reason: .checksum)
+    }
+  }
+
+  /// Frees a run that `checkOverflow` has seen.
+  func freeOverflow(_ run: OverflowReference) {
     if let scratchRun = scratch.removeOverflow(run.first) {
       allocator.releaseRun(run.first, count: scratchRun.pages)
       return
     }
-    _ = try source.overflowValue(run)
-    let header = PageHeader(source.address(run.first))
-    // How long the run must be kept follows from its header.
-    guard header.isOverflowIntact else { throw .corrupt(page: run.first, reason: .checksum) }
     freed.append(
       FreedPage(
         first: run.first,
         count: UInt32(OverflowReference.pages(length: run.length, pageSize: geometry.pageSize)),
-        born: header.transaction, freed: transaction))
+        born: PageHeader(source.address(run.first)).transaction, freed: transaction))
   }
 
   /// Takes back what `store` allocated for an edit that failed.

@@ -80,6 +80,57 @@ extension BranchEditor {
     return true
   }
 
+  /// Puts `separator` in the place of separator i, or returns false and leaves the page as it was where there is no room.
+  /// `keyBuffer` has room for any key and 8 bytes more.
+  func replaceSeparator(at i: Int, _ separator: UnsafeRawBufferPointer, keyBuffer: UnsafeMutableRawPointer) -> Bool {
+    let n = view.count
+    let level = view.level
+    let prefixLength = view.prefixLength
+    guard let key = separator.baseAddress else { return false }
+    let rest = separator.count - prefixLength
+    assert(i < n && rest >= 0)
+    let slotOffset = BranchPage.slotsOffset(n, level: level) + 2 * i
+    let slot = UnsafeRawPointer(page).u16(slotOffset)
+    let oldTail = slot < headerSize ? 0 : 2 + UnsafeRawPointer(page).u16(slot) - 8
+    let newTail = rest > 8 ? 2 + rest - 8 : 0
+    var garbage = view.header.garbage + oldTail
+    let header = MutablePageHeader(page)
+    if newTail == 0 {
+      page.setU16(slotOffset, rest)
+    } else {
+      var offset = slot
+      if newTail <= oldTail {
+        garbage -= newTail
+      } else {
+        offset = view.header.upper - newTail
+        guard offset >= view.lower else { return rewrite(replacing: i, with: separator, keyBuffer: keyBuffer) }
+        header.setUpper(offset)
+        page.setU16(slotOffset, offset)
+      }
+      page.setU16(offset, rest)
+      memcpy(page + offset + 2, key + prefixLength + 8, rest - 8)
+    }
+    header.setGarbage(garbage)
+    let head = keyHead(key, prefixLength, separator.count)
+    page.setU64(BranchPage.headsOffset(n) + 8 * i, head)
+    if i & 15 == 15 { page.setU64(headerSize + 8 * (i >> 4), head) }
+    return true
+  }
+
+  private func rewrite(
+    replacing i: Int, with separator: UnsafeRawBufferPointer, keyBuffer: UnsafeMutableRawPointer
+  ) -> Bool {
+    let level = view.level
+    let prefixLength = view.prefixLength
+    var contents = BranchContents(view, keyBuffer: keyBuffer)
+    contents.separators[i] = [UInt8](separator)
+    guard contents.encodedSize(prefixLength: prefixLength, level: level) <= pageSize else { return false }
+    let prefix = [UInt8](UnsafeRawBufferPointer(start: view.prefix, count: prefixLength))
+    MutablePageHeader(page).setUpper(pageSize)
+    prefix.withUnsafeBytes { contents.encode(into: page, pageSize: pageSize, level: level, prefix: $0) }
+    return true
+  }
+
   /// Copies an array of `count` elements from `old`, leaving a gap for one at index `at`.
   private func spread(_ old: UnsafeRawPointer, from: Int, to: Int, at: Int, of count: Int, width: Int) {
     memcpy(page + to, old + from, at * width)

@@ -48,6 +48,28 @@ import Glibc
   return count == 0 || a.byte(0) == b.byte(0)
 }
 
+/// Copies a few bytes without a call: whole words, the last of which may overlap the one before.
+@inline(__always) func copyShort(_ from: UnsafeRawPointer, to: UnsafeMutableRawPointer, _ count: Int) {
+  if count > 64 { return to.copyMemory(from: from, byteCount: count) }
+  if count >= 8 {
+    var i = 0
+    while i &+ 8 <= count {
+      to.setU64(i, from.u64(i))
+      i &+= 8
+    }
+    return to.setU64(count &- 8, from.u64(count &- 8))
+  }
+  if count >= 4 {
+    to.setU32(0, from.u32(0))
+    return to.setU32(count &- 4, from.u32(count &- 4))
+  }
+  var i = 0
+  while i < count {
+    to.storeBytes(of: from.byte(i), toByteOffset: i, as: UInt8.self)
+    i &+= 1
+  }
+}
+
 /// Length of the longest common prefix.
 func commonPrefix(_ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPointer) -> Int {
   let limit = min(a.count, b.count)

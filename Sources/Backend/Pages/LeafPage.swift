@@ -32,16 +32,9 @@ struct LeafPage {
   /// The arrays and the prefix lie inside the page.
   @inline(__always) func isWellFormed(pageSize: Int) -> Bool { lower <= pageSize }
 
-  /// Index of the first head not smaller than `head`. Branchy on purpose: at memory latency, speculation past the
-  /// compare beats branch-free and SIMD searches (measured).
+  /// Index of the first head not smaller than `head`.
   @inline(__always) func lowerBound(head: UInt64, count: Int) -> Int {
-    var low = 0
-    var high = count
-    while low < high {
-      let middle = (low &+ high) &>> 1
-      if self.head(middle) < head { low = middle &+ 1 } else { high = middle }
-    }
-    return low
+    nt_leaf_search(page + headerSize, count, head)
   }
 
   /// Where `key` is, or where it would go. `fetchValue`: whoever asks reads the value too, so its lines are fetched together
@@ -54,15 +47,15 @@ struct LeafPage {
     let head = keyHead(key, prefix, length)
     let i = lowerBound(head: head, count: n)
     if i == n || self.head(i) != head { return (i, false) }
-    if fetchValue { prefetchRecord(i, count: n) }
+    if fetchValue { prefetchRecord(recordOffset(i, count: n)) }
     let order = compare(i, key, length, prefix: prefix, count: n, pageSize: pageSize)
     if order <= 0 { return (i, order == 0) }
     return searchTies(from: i &+ 1, head: head, key, length, pageSize: pageSize)
   }
 
   /// Five lines: a record of a short key and a value of 256 bytes.
-  @inline(__always) private func prefetchRecord(_ i: Int, count: Int) {
-    let record = page + recordOffset(i, count: count)
+  @inline(__always) func prefetchRecord(_ offset: Int) {
+    let record = page + offset
     nt_prefetch(record)
     nt_prefetch(record + 64)
     nt_prefetch(record + 128)
@@ -136,7 +129,7 @@ struct LeafPage {
     out.storeBytes(of: head(i).bigEndian, as: UInt64.self)
     let record = recordOffset(i, count: n)
     let rest = page.u16(record)
-    if rest > 8 { (out + 8).copyMemory(from: page + record + 4, byteCount: rest &- 8) }
+    if rest > 8 { copyShort(page + record + 4, to: out + 8, rest &- 8) }
     return rest
   }
 }

@@ -66,6 +66,22 @@ public struct Tree: ~Escapable {
     return _overrideLifetime(RawSpan(_unsafeBytes: bytes), copying: self)
   }
 
+  /// The values of many keys, handed to `body` in the keys' order: the index of the key, and its value or nil. The cache
+  /// misses of up to 16 lookups overlap, which makes a lookup about three times as fast as one by itself.
+  /// Throws `corrupt`; `body` was called for the keys before then.
+  public func get(_ keys: borrowing KeyList, _ body: (Int, RawSpan?) -> Void) throws(DatabaseError) {
+    try keys.withKeys { (first, keys) throws(DatabaseError) in
+      try withUnsafeTemporaryAllocation(of: UnsafeRawBufferPointer?.self, capacity: keys.count) {
+        (values) throws(DatabaseError) in
+        guard let values = values.baseAddress else { return }
+        try view.get(keys, into: values)
+        for i in 0..<keys.count {
+          if let value = values[i] { body(first + i, RawSpan(_unsafeBytes: value)) } else { body(first + i, nil) }
+        }
+      }
+    }
+  }
+
   /// Entries whose key is smaller than `key`. O(log n).
   public func rank(of key: RawSpan) throws(DatabaseError) -> UInt64 {
     try key.withUnsafeBytes { (key) throws(DatabaseError) in try view.rank(key) }

@@ -5,20 +5,26 @@
 
 import CNeedletail
 import Glibc
+import Synchronization
 
-/// Immutable after `open` but for `size`, which only the writer changes and only it reads; readers know a file's extent
-/// from their snapshot. Hence unchecked Sendable.
+/// Immutable after `open` but for `size`, which only the writer changes and only it reads (readers know a file's extent
+/// from their snapshot), and `extent`, which its lock guards. Hence unchecked Sendable.
 final class FilePageStore: PageStore, @unchecked Sendable {
   let base: UnsafeRawPointer
   let capacity: UInt64
   private(set) var size: UInt64
-  private let descriptor: Int32
+  let descriptor: Int32
   private let mapping: UnsafeMutableRawPointer
   private let mappingLength: Int
 
   /// A 2 MiB-aligned mapping lets the kernel map the page cache's large folios as huge pages.
   static let alignment = 2 << 20
-  private static let growthBuffer = 2 << 20
+  /// `filled`: up to there the page cache holds the file in large folios, or as it was found when opened.
+  private struct Extent {
+    var filled: UInt64
+    var size: UInt64
+  }
+  private let extent: Mutex<Extent>
   /// The kernel takes no more pieces in one call (UIO_MAXIOV).
   private static let vectorsMax = 1024
 
@@ -71,6 +77,7 @@ final class FilePageStore: PageStore, @unchecked Sendable {
     // reopened file). Not for what may not fit in memory: there each miss would read 2 MiB for one page.
     if size > 0, size <= Self.physicalMemory / 4 { madvise(mapped, Int(size), MADV_HUGEPAGE) }
     base = UnsafeRawPointer(mapped)
+    extent = Mutex(Extent(filled: size, size: size))
   }
 
   /// The reservation asked for, or what the address-space limit leaves of it.
@@ -93,13 +100,16 @@ final class FilePageStore: PageStore, @unchecked Sendable {
     while i < runs.count {
       let offset = runs[i].offset
       var end = offset
+      // One call for one large folio, so that a call can fill one.
+      let folioEnd = (offset / UInt64(Self.alignment) + 1) * UInt64(Self.alignment)
       vectors.removeAll(keepingCapacity: true)
-      while i < runs.count, runs[i].offset == end, vectors.count < Self.vectorsMax {
+      while i < runs.count, runs[i].offset == end, end < folioEnd, vectors.count < Self.vectorsMax {
         vectors.append(
           iovec(iov_base: UnsafeMutableRawPointer(mutating: runs[i].bytes.baseAddress), iov_len: runs[i].bytes.count))
         end += UInt64(runs[i].bytes.count)
         i += 1
       }
+      try fill(before: offset, end)
       try writeAll(&vectors, offset: offset)
     }
   }
@@ -142,33 +152,52 @@ final class FilePageStore: PageStore, @unchecked Sendable {
       throw code == ENOSPC || code == EDQUOT || code == EFBIG
         ? .noSpace(bytes: newSize - size) : .io(operation: "fallocate", errno: code, offset: size)
     }
-    do throws(DatabaseError) { try fillWithZeros(from: size, to: newSize) } catch {
-      _ = ftruncate(descriptor, off_t(size))
-      throw error
-    }
     size = newSize
+    extent.withLock { $0.size = newSize }
   }
 
-  /// Writes zeros in 2 MiB pieces: the page cache then holds them in large folios, which the kernel maps as huge pages
-  /// (10–16 % on random gets), and later writes go into written extents.
-  private func fillWithZeros(from: UInt64, to: UInt64) throws(DatabaseError) {
-    guard
-      let zeros = mmap(nil, Self.growthBuffer, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
-      zeros != MAP_FAILED
-    else { throw .io(operation: "mmap", errno: errno, offset: from) }
-    defer { munmap(zeros, Self.growthBuffer) }
+  // MARK: Large folios
+
+  /// Sees to it that the bytes from `offset` to `end`, which are about to be written, come into the page cache in folios of
+  /// 2 MiB, which the kernel maps as huge pages (15–20 % on random gets): what a folio's first write does not cover is
+  /// written with zeros first. A load of sorted input covers most of its folios and writes them once.
+  ///
+  /// Under the lock, because a checkpoint's bitmap pages are written beside the writer: no zeros may come after them.
+  private func fill(before offset: UInt64, _ end: UInt64) throws(DatabaseError) {
+    var failure: DatabaseError?
+    extent.withLock { extent in
+      while extent.filled < min(end, extent.size), failure == nil {
+        let folio = UInt64(Self.alignment)
+        let folioEnd = min((extent.filled / folio + 1) * folio, extent.size)
+        if offset > extent.filled || end < folioEnd {
+          do throws(DatabaseError) { try writeZeros(from: extent.filled, to: folioEnd) } catch { failure = error }
+        }
+        extent.filled = folioEnd
+      }
+    }
+    if let failure { throw failure }
+  }
+
+  private func writeZeros(from: UInt64, to: UInt64) throws(DatabaseError) {
+    guard let zeros = Self.zeros else { return }
     var offset = from
     while offset < to {
-      let piece = min(UInt64(Self.growthBuffer) - offset % UInt64(Self.growthBuffer), to - offset)
-      let written = pwrite(descriptor, zeros, Int(piece), off_t(offset))
+      let written = pwrite(descriptor, zeros, Int(to - offset), off_t(offset))
       if written < 0 {
         if errno == EINTR { continue }
-        throw errno == ENOSPC || errno == EDQUOT
-          ? .noSpace(bytes: to - from) : .io(operation: "pwrite", errno: errno, offset: offset)
+        throw .io(operation: "pwrite", errno: errno, offset: offset)
       }
       offset += UInt64(written)
     }
   }
+
+  /// 2 MiB of zeros for all stores. Populated: where the kernel must fault its source in, it first fills the folio twice.
+  /// Nil where there is no memory for page tables: folios are then as they come.
+  nonisolated(unsafe) private static let zeros: UnsafeRawPointer? = {
+    let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_POPULATE
+    guard let zeros = mmap(nil, alignment, PROT_READ, flags, -1, 0), zeros != MAP_FAILED else { return nil }
+    return UnsafeRawPointer(zeros)
+  }()
 
   func close() {
     munmap(mapping, mappingLength)

@@ -19,6 +19,9 @@ package struct Cursor: ~Copyable {
   private var index = 0
   private var leafCount = 0
   package private(set) var isValid = false
+  /// What is left to fetch of the leaf that comes next, once the cursor moves through leaves in order.
+  private var ahead: UnsafeRawPointer
+  private var aheadLength = 0
   /// Assembled key; allocated at the first use of `key`. It holds the prefix of `keyLeaf`.
   private var keyBuffer: UnsafeMutableRawPointer?
   private var keyLeaf: UnsafeRawPointer?
@@ -29,6 +32,7 @@ package struct Cursor: ~Copyable {
     path = InlineArray(repeating: Step(page: nowhere, index: 0))
     depth = min(Int(tree.root.level), depthLimit - 1)
     leaf = LeafPage(nowhere)
+    ahead = nowhere
   }
 
   deinit { free(keyBuffer) }
@@ -76,6 +80,7 @@ package struct Cursor: ~Copyable {
   @discardableResult
   package mutating func seek(_ key: UnsafeRawBufferPointer) throws(DatabaseError) -> Bool {
     isValid = false
+    aheadLength = 0
     guard tree.root.page != 0 else { return false }
     guard let bytes = key.baseAddress, key.count > 0 else { return try first() }
     var page = try tree.source.page(tree.root.page, level: depth)
@@ -125,6 +130,7 @@ package struct Cursor: ~Copyable {
   @inline(__always) @discardableResult
   package mutating func next() throws(DatabaseError) -> Bool {
     guard isValid else { return false }
+    if aheadLength > 0 { fetchAhead() }
     index &+= 1
     if _fastPath(index < leafCount) { return true }
     return try nextLeaf()
@@ -133,6 +139,7 @@ package struct Cursor: ~Copyable {
   @inline(__always) @discardableResult
   package mutating func previous() throws(DatabaseError) -> Bool {
     guard isValid else { return false }
+    if aheadLength > 0 { fetchAhead() }
     if _fastPath(index > 0) {
       index &-= 1
       return true
@@ -179,7 +186,7 @@ package struct Cursor: ~Copyable {
         continue
       }
       path[step].index = child
-      if step == depth &- 1, child < branch.count { prefetch(branch.child(child &+ 1)) }
+      if step == depth &- 1, child < branch.count { expect(branch.child(child &+ 1)) }
       try descend(from: step &+ 1, branch.child(child), toLast: false)
       if leafCount > 0 {
         index = 0
@@ -199,8 +206,11 @@ package struct Cursor: ~Copyable {
         step &-= 1
         continue
       }
-      path[step].index &-= 1
-      try descend(from: step &+ 1, BranchPage(path[step].page).child(path[step].index), toLast: true)
+      let child = path[step].index &- 1
+      path[step].index = child
+      let branch = BranchPage(path[step].page)
+      if step == depth &- 1, child > 0 { expect(branch.child(child &- 1)) }
+      try descend(from: step &+ 1, branch.child(child), toLast: true)
       if leafCount > 0 {
         index = leafCount &- 1
         isValid = true
@@ -211,13 +221,18 @@ package struct Cursor: ~Copyable {
     return false
   }
 
-  /// The leaf after the next: by the time a scan gets there, its arrays are in cache. (Fetching its records too gained
-  /// nothing: scans of a randomly filled tree run at memory bandwidth.)
-  @inline(__always) private func prefetch(_ id: PageID) {
+  /// The leaf that follows the one the cursor is about to enter. Its lines are fetched a few at each step through that one:
+  /// all at once would fill the processor's miss buffers and stall, none (or the first lines alone) leaves a scan waiting at
+  /// every leaf, because its pages follow each other in key order, not in memory (a quarter to a third of a scan's time).
+  @inline(__always) private mutating func expect(_ id: PageID) {
     guard id < tree.source.limit else { return }
-    let page = tree.source.address(id)
-    nt_prefetch(page)
-    nt_prefetch(page + 64)
-    nt_prefetch(page + 128)
+    ahead = tree.source.address(id)
+    aheadLength = tree.source.pageSize
+  }
+
+  @inline(__always) private mutating func fetchAhead() {
+    for line in 0..<8 { nt_prefetch(ahead + line &* 64) }
+    ahead += 512
+    aheadLength &-= 512
   }
 }

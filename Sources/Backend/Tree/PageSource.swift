@@ -18,6 +18,11 @@ struct PageSource {
     base + Int(truncatingIfNeeded: UInt64(id) &<< shift)
   }
 
+  /// Whether a read may trust the page's bytes without looking at their checksum.
+  @inline(__always) func isVerified(_ id: PageID) -> Bool {
+    if let verified { verified.contains(id) } else { true }
+  }
+
   /// The page a descent arrives at. Checked: the reference lies in the file, the page is the one referred to, of the
   /// level expected. One cache line, which the search needs anyway.
   @inline(__always) func page(_ id: PageID, level: Int) throws(DatabaseError) -> UnsafeRawPointer {

@@ -199,7 +199,7 @@ struct TreeChecker {
     let pageSize = geometry.pageSize
     let branch = BranchPage(page)
     guard branch.isWellFormed(pageSize: pageSize), branch.tailsAreInside(pageSize: pageSize),
-      branch.header.upper >= branch.lower, branch.header.upper <= pageSize
+      branch.header.upper >= branch.lower, branch.header.upper + branch.header.garbage <= pageSize
     else { return problem(id, .bounds, "arrays") }
     if branch.prefixLength != impliedPrefix(branch.prefixLength, expected) {
       problem(id, .prefix, "\(branch.prefixLength), fences say \(impliedPrefix(branch.prefixLength, expected))")
@@ -212,7 +212,7 @@ struct TreeChecker {
     }
     let last = report.trees.count - 1
     report.trees[last].branchPages += 1
-    report.trees[last].usedBytes += UInt64(branch.lower + pageSize - branch.header.upper)
+    report.trees[last].usedBytes += UInt64(branch.lower + pageSize - branch.header.upper - branch.header.garbage)
     let contents = BranchContents(branch, keyBuffer: &buffer)
     for (i, child) in contents.children.enumerated() {
       var below = expected

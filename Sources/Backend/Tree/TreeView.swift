@@ -7,6 +7,30 @@ import CNeedletail
 package struct TreeView {
   let source: PageSource
   let root: TreeRoot
+  /// What all keys of the tree begin with: the root's prefix, since both its fences are infinite. It is the only prefix
+  /// that a lookup compares: below the root the fences vouch for the rest. It lies in the root page.
+  let prefix: UnsafeRawPointer
+  /// Negative: not known, because the tree is empty, its root is a batch's own, or damaged.
+  let prefixLength: Int
+
+  init(source: PageSource, root: TreeRoot) {
+    self.source = source
+    self.root = root
+    (prefix, prefixLength) = Self.knownPrefix(source, root)
+  }
+
+  private static func knownPrefix(_ source: PageSource, _ root: TreeRoot) -> (UnsafeRawPointer, Int) {
+    let level = Int(root.level)
+    guard root.page != 0, root.page < source.limit, let page = try? source.page(root.page, level: level) else {
+      return (source.base, -1)
+    }
+    if level == 0 {
+      let leaf = LeafPage(page)
+      return leaf.isWellFormed(pageSize: source.pageSize) ? (leaf.prefix, leaf.prefixLength) : (source.base, -1)
+    }
+    let branch = BranchPage(page)
+    return branch.isWellFormed(pageSize: source.pageSize) ? (branch.prefix, branch.prefixLength) : (source.base, -1)
+  }
 
   /// Live entries. O(1).
   package var count: UInt64 { root.live }
@@ -15,7 +39,17 @@ package struct TreeView {
   ///
   /// The bytes lie in the mapped file (or, in a batch, in its scratch pages). Throws `corrupt` where a page is not
   /// what its parent says.
+  @inline(__always)
   package func get(_ key: UnsafeRawBufferPointer) throws(DatabaseError) -> UnsafeRawBufferPointer? {
+    guard let bytes = key.baseAddress, key.count > 0 else { return nil }
+    let answer = quickGet(bytes, key.count)
+    if _fastPath(answer.count >= 0) { return UnsafeRawBufferPointer(start: answer.start, count: answer.count) }
+    return answer.count == QuickAnswer.missing ? nil : try getChecked(key)
+  }
+
+  /// As `get`, for whatever a quick lookup leaves alone.
+  @inline(never)
+  func getChecked(_ key: UnsafeRawBufferPointer) throws(DatabaseError) -> UnsafeRawBufferPointer? {
     guard root.page != 0, let bytes = key.baseAddress, key.count > 0 else { return nil }
     let length = key.count
     var page = try source.page(root.page, level: Int(root.level))

@@ -24,7 +24,7 @@ extension WriteBatch {
   private func isUnderfull(_ used: Int) -> Bool { used * 3 < geometry.capacity }
   private var mergedMax: Int { geometry.capacity / 8 * 7 }
 
-  private func rebalanceLeaf(
+  func rebalanceLeaf(
     _ tree: TreeID, _ leaf: LeafEditor, _ id: PageID, _ key: UnsafeRawBufferPointer
   ) {
     guard depth > 0 else {
@@ -60,7 +60,9 @@ extension WriteBatch {
     let size =
       prefixLength + leaf.view.weight(from: 0, to: leaf.view.count, prefixLength: prefixLength)
       + other.weight(from: 0, to: other.count, prefixLength: prefixLength)
-    guard size <= mergedMax else { return false }
+    // An empty leaf has nothing that could split again soon: it goes wherever its neighbour fits at all.
+    let limit = leaf.view.count == 0 ? geometry.capacity : mergedMax
+    guard size <= limit else { return false }
 
     memcpy(pageBuffer, leaf.page, geometry.pageSize)
     let own = LeafPage(UnsafeRawPointer(pageBuffer))
@@ -93,7 +95,7 @@ extension WriteBatch {
 
   /// A sibling to read from: scratch or published. Nil where it is damaged: the entry is deleted by now, which must not
   /// fail because a neighbour cannot be merged with; whoever reads the neighbour gets the error.
-  private func readable(_ id: PageID, level: Int) -> UnsafeRawPointer? {
+  func readable(_ id: PageID, level: Int) -> UnsafeRawPointer? {
     guard let page = try? source.page(id, level: level) else { return nil }
     if id & dirtyBit == 0, (try? checkForEditing(page, level: level)) == nil { return nil }
     return page
@@ -116,7 +118,7 @@ extension WriteBatch {
     path[step].index = first
   }
 
-  private func rebalanceBranch(
+  func rebalanceBranch(
     _ tree: TreeID, step: Int, _ key: UnsafeRawBufferPointer
   ) {
     let branch = BranchEditor(path[step].page, pageSize: geometry.pageSize)
@@ -124,7 +126,8 @@ extension WriteBatch {
       collapseRoot(tree)
       return
     }
-    let used = branch.view.lower - headerSize + geometry.pageSize - branch.view.header.upper
+    let header = branch.view.header
+    let used = branch.view.lower - headerSize + geometry.pageSize - header.upper - header.garbage
     guard isUnderfull(used) || branch.view.count == 0 else { return }
     let parent = BranchEditor(path[step - 1].page, pageSize: geometry.pageSize)
     let index = path[step - 1].index

@@ -10,6 +10,7 @@ extension WriteBatch {
     _ tree: TreeID, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer
   ) throws(DatabaseError) {
     _ = try view(tree)
+    appendPosition = nil
     guard let bytes = key.baseAddress, key.count >= 1, key.count <= geometry.keyMax else {
       throw .keyLength(key.count, maximum: geometry.keyMax)
     }
@@ -33,7 +34,9 @@ extension WriteBatch {
     _ tree: TreeID, _ key: UnsafeRawPointer, _ length: Int, _ value: StoredValue
   ) throws(DatabaseError) {
     if roots[Int(tree.raw)].page == 0 { plant(tree, key, length) }
-    try admit(tree, UnsafeRawBufferPointer(start: key, count: length))
+    let whole = UnsafeRawBufferPointer(start: key, count: length)
+    try admit(tree, whole)
+    var hasRedistributed = false
     while true {
       let (id, page) = try descend(tree, key, length)
       let leaf = LeafEditor(page, pageSize: geometry.pageSize)
@@ -54,9 +57,12 @@ extension WriteBatch {
         lastInsert = (id, index)
         return
       }
+      if !hasRedistributed, !isAppend(leaf, id, index), redistribute(leaf, index, whole, value) {
+        hasRedistributed = true
+        continue
+      }
       // Each split leaves fewer entries beside the new one, and two entries always fit: this ends.
-      splitLeaf(
-        tree, leaf, id, at: splitPoint(leaf, id, index), newKey: UnsafeRawBufferPointer(start: key, count: length))
+      splitLeaf(tree, leaf, id, at: splitPoint(leaf, id, index), newKey: whole)
     }
   }
 
@@ -73,6 +79,7 @@ extension WriteBatch {
     _ tree: TreeID, _ key: UnsafeRawPointer, _ length: Int
   ) throws(DatabaseError) -> (PageID, UnsafeMutableRawPointer) {
     let slot = Int(tree.raw)
+    appendPosition = nil
     depth = Int(roots[slot].level)
     var id = roots[slot].page
     var page = try writable(&id, level: depth)

@@ -32,10 +32,10 @@ extension WriteBatch {
   func splitPoint(_ leaf: LeafEditor, _ id: PageID, _ index: Int) -> Int {
     let view = leaf.view
     let n = view.count
-    // Ascending keys leave full pages behind: at the tree's right edge, and where the last insertion was right here.
-    // Its upper fence moves down to the new key, which may lengthen the prefix by up to 8 bytes that its entries do not
-    // save (a head takes 8 bytes however short the rest of a key is): where they aren't free, the last entry goes too.
-    if index == n, isRightmost || lastInsert == (id, n - 1) { return leaf.freeAfterRewrite >= 8 ? n : max(1, n - 1) }
+    // Ascending keys leave full pages behind.
+    // The leaf's upper fence moves down to the new key, which may lengthen the prefix by up to 8 bytes that its entries do
+    // not save (a head takes 8 bytes however short the rest of a key is): where they aren't free, the last entry goes too.
+    if isAppend(leaf, id, index) { return leaf.freeAfterRewrite >= 8 ? n : max(1, n - 1) }
     // Otherwise halve by weight: cut before the first entry that would take the left half past the middle by more than
     // it lacks.
     precondition(n >= 2)
@@ -47,6 +47,12 @@ extension WriteBatch {
       left += weight
     }
     return n - 1
+  }
+
+  /// Ascending keys: at the tree's right edge, and where the last insertion was right here.
+  func isAppend(_ leaf: LeafEditor, _ id: PageID, _ index: Int) -> Bool {
+    let n = leaf.view.count
+    return index == n && (isRightmost || lastInsert == (id, n - 1))
   }
 
   private var isRightmost: Bool {
@@ -117,6 +123,17 @@ extension WriteBatch {
     var contents = BranchContents(parent.view, keyBuffer: entryBuffer)
     contents.separators.insert([UInt8](separator), at: index)
     contents.children.insert(right, at: index + 1)
+    // Replaced separators may have left garbage, which a rewrite wins back.
+    let level = parent.view.level
+    let prefixLength = parent.view.prefixLength
+    if contents.encodedSize(prefixLength: prefixLength, level: level) <= geometry.pageSize {
+      memcpy(fenceBuffer, parent.view.prefix, prefixLength)
+      reformat(parent.page)
+      contents.encode(
+        into: parent.page, pageSize: geometry.pageSize, level: level,
+        prefix: UnsafeRawBufferPointer(start: fenceBuffer, count: prefixLength))
+      return
+    }
     splitBranch(tree, step: step, contents, appended: index == parent.view.count)
   }
 

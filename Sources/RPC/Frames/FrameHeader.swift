@@ -15,6 +15,7 @@ package enum Method: UInt16, CaseIterable, Sendable {
   case leaseLeases = 12
   case status = 16
   case health = 17
+  case snapshot = 18
 }
 
 /// Bits of a header's flags.

@@ -105,6 +105,10 @@ extension Faces {
       return false
     case .txn:
       return try handleTxn(connection, frame)
+    case .snapshot:
+      try server.snapshot(frame.body, reply: address(connection, frame.header))
+      connection.pointee.deferAnswer()
+      return false
     case .status:
       let at = connection.pointee.output.openFrame()
       status().encode(to: &connection.pointee.output)
@@ -206,6 +210,7 @@ extension Faces {
     if let failure = context.latch.failure { return failure }
     let node = server.status
     if node.isStopping.load(ordering: .relaxed) { return "etcdserver: server stopped" }
+    if let damage = node.scrub.illness { return damage }
     let isFull = node.isLogFull.load(ordering: .relaxed) || node.isApplyStalled.load(ordering: .relaxed)
     return isFull && !excludingNoSpace ? "NOSPACE: no space left on the data directory's disk" : nil
   }

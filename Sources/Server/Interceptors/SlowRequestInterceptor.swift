@@ -22,7 +22,7 @@ package struct SlowRequestInterceptor: Interceptor {
   @inline(__always)
   package mutating func finished(_ call: Call, _ outcome: Outcome, _ connection: ConnectionPointer?) {
     // A deferred answer comes without its request's bytes; its start travelled with it.
-    let isDeferred = call.body.baseAddress == nil && call.rpc.isWrite
+    let isDeferred = call.body.baseAddress == nil && call.rpc.isDeferred
     let took_ms =
       isDeferred
       ? (nt_nanoseconds() &- call.startedAt_ns) / 1_000_000 : nt_coarse_milliseconds() &- admitted_ms

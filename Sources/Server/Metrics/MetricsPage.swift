@@ -26,6 +26,7 @@ package final class MetricsPage: Sendable {
     requests(&page)
     member(&page)
     store(&page)
+    care(&page)
     network(&page)
     process(&page)
     return page.text
@@ -107,6 +108,37 @@ package final class MetricsPage: Sendable {
     page.single(
       "needletail_backend_checkpoints_total", .counter, "Checkpoints made durable.",
       figures.databaseCheckpoints.load(ordering: .relaxed))
+  }
+
+  private func care(_ page: inout MetricsText) {
+    let readers = figures.readers
+    page.single(
+      "needletail_readers_holding_back", .gauge, "Readers on a snapshot that is not the newest.",
+      readers.holdingBack.load(ordering: .relaxed))
+    page.begin("needletail_oldest_reader_age_seconds", .gauge, "For how long the oldest of them has been there.")
+    page.sample(
+      "needletail_oldest_reader_age_seconds", seconds: Double(readers.oldestAge_ms.load(ordering: .relaxed)) / 1e3)
+    page.single(
+      "needletail_oldest_reader_transaction", .gauge, "The transaction that it sees, 0 = no such reader.",
+      readers.oldestTransaction.load(ordering: .relaxed))
+    page.single(
+      "needletail_oldest_reader_held_bytes", .gauge, "Replaced pages that are kept for it alone.",
+      readers.oldestHeldBytes.load(ordering: .relaxed))
+    let scrub = node.scrub
+    page.single(
+      "needletail_scrub_pages_total", .counter, "Pages read from disk and compared.",
+      scrub.pages.load(ordering: .relaxed))
+    page.single(
+      "needletail_scrub_bytes_total", .counter, "Bytes read from disk for it.", scrub.bytes.load(ordering: .relaxed))
+    page.single(
+      "needletail_scrub_passes_total", .counter, "Times that all of the database was read.",
+      scrub.passes.load(ordering: .relaxed))
+    page.single(
+      "needletail_scrub_damaged_pages", .gauge, "Pages found damaged on disk since the start.",
+      scrub.damagedPages.load(ordering: .relaxed))
+    page.begin("needletail_scrub_last_pass_seconds", .gauge, "How long the last whole pass took.")
+    page.sample(
+      "needletail_scrub_last_pass_seconds", seconds: Double(scrub.lastPass_ms.load(ordering: .relaxed)) / 1e3)
   }
 
   private func sum(_ field: ReactorCounters.Field) -> UInt64 {

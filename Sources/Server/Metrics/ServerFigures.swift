@@ -8,8 +8,9 @@ package final class ServerFigures: Sendable {
   package let databaseLiveBytes = Atomic<UInt64>(0)
   package let databaseBatches = Atomic<UInt64>(0)
   package let databaseCheckpoints = Atomic<UInt64>(0)
+  package let readers: ReaderWatch
 
-  package init() {}
+  package init(readers: ReaderWatch = ReaderWatch()) { self.readers = readers }
 
   package func sample(_ database: Database) {
     let now = database.statistics
@@ -17,5 +18,6 @@ package final class ServerFigures: Sendable {
     databaseLiveBytes.store(now.liveBytes, ordering: .relaxed)
     databaseBatches.store(now.batches, ordering: .relaxed)
     databaseCheckpoints.store(now.checkpoints, ordering: .relaxed)
+    readers.sample(database, now_ns: monotonicNanoseconds())
   }
 }

@@ -1,0 +1,3 @@
+// zstd: the frames of snapshots.
+#pragma once
+#include <zstd.h>
