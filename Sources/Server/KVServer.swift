@@ -63,11 +63,6 @@ package final class KVServer: Sendable {
     try propose(.deleteRange, body, reply)
   }
 
-  /// Reads some bytes of a snapshot of the store; `body` is the request message. The answer comes through the reply sink.
-  package func snapshot(_ body: UnsafeRawBufferPointer, reply: ReplyAddress) throws(StatusError) {
-    try snapshots.read(body, reply: reply)
-  }
-
   /// Judges a transaction. One that only reads is answered from the view that `pin` gives: its TxnResponse is appended
   /// and this is true. Any other is proposed, and this is false.
   package func txn(
@@ -96,6 +91,11 @@ package final class KVServer: Sendable {
   package func compact(_ body: UnsafeRawBufferPointer, reply: ReplyAddress) throws(StatusError) {
     do { _ = try CompactionRequestView(body) } catch { throw malformed("CompactionRequest", error) }
     try propose(.compact, body, reply)
+  }
+
+  /// Reads some bytes of a snapshot of the store; `body` is the request message. The answer comes through the reply sink.
+  package func snapshot(_ body: UnsafeRawBufferPointer, reply: ReplyAddress) throws(StatusError) {
+    try snapshots.read(body, reply: reply)
   }
 
   func propose(

@@ -48,10 +48,10 @@ package final class Node: @unchecked Sendable {
   private let checkpoints: CheckpointTrigger
   private let checkpointsAfterReplay: Bool
   private let checkpointThread: CheckpointThread
-  private let snapshots: SnapshotService
-  private let scrub: ScrubThread
   private let autoCompaction: AutoCompactionThread
   private let leases: LeaseThread
+  private let snapshots: SnapshotService
+  private let scrub: ScrubThread
 
   /// Takes the directory's lock, opens the tree, and brings it up to the end of the log: when this returns, reads see
   /// every write that was ever acknowledged. `onFailure` is called once if the node can't go on; the process should
@@ -101,10 +101,10 @@ package final class Node: @unchecked Sendable {
     ) { node.recycleSoon() }
     autoCompaction = AutoCompactionThread(
       store, consensus: singleNode, options: options.autoCompaction, logger: logger)
-    // An entry must fit a segment.
     leases = try LeaseThread(
       store, status: status, consensus: singleNode, sink: sink, latch: latch, options: options.leases, logger: logger)
     apply.leases = leases
+    // An entry must fit a segment.
     let requestLimit = min(options.requestLimit, opened.log.maximumPayload)
     scrub = ScrubThread(database, figures: status.scrub, options: options.scrub, logger: logger)
     snapshots = SnapshotService(store, status: status, sink: sink, options: options.snapshots, logger: logger)
@@ -124,22 +124,24 @@ package final class Node: @unchecked Sendable {
     try checkpointThread.start()
     try apply.start()
     try singleNode.start()
-    try snapshots.start()
-    try scrub.start()
     try leases.start()
     try autoCompaction.start()
+    try snapshots.start()
+    try scrub.start()
     if replayedEntries > 0, checkpointsAfterReplay { checkpoints.ask() }
   }
 
   /// Call when no reactor proposes or reads any more. What was proposed is made durable, applied and answered; then the
   /// tree is checkpointed, so that the next start replays nothing.
   package func stop() {
-    scrub.stop()
-    snapshots.stop()
     autoCompaction.stop()
     leases.stop()
+    scrub.stop()
+    snapshots.stop()
     singleNode.stop()
     apply.stop()
+    // They hold each other.
+    apply.leases = nil
     checkpointThread.stop()
     if latch.failure == nil, !status.isApplyStalled.load(ordering: .relaxed) { _ = checkpointThread.checkpoint() }
     database.close()

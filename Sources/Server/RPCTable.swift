@@ -68,17 +68,20 @@ package enum RPC: UInt8, CaseIterable, Sendable {
     }
   }
 
-  /// True where the answer comes later, through the log or from the lease thread; a transaction that only reads is the
+  /// True where the request goes through the log and its answer comes later; a transaction that only reads is the
   /// exception.
   package var isWrite: Bool {
     switch self {
-    case .put, .deleteRange, .txn, .compact, .leaseGrant, .leaseRevoke, .leaseKeepAlive, .leaseTimeToLive,
-      .leaseLeases:
-      true
-    case .range, .status, .health, .snapshot: false
+    case .put, .deleteRange, .txn, .compact, .leaseGrant, .leaseRevoke: true
+    case .range, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases, .status, .health, .snapshot: false
     }
   }
 
   /// True where another thread answers later.
-  package var isDeferred: Bool { isWrite || self == .snapshot }
+  package var isDeferred: Bool {
+    switch self {
+    case .leaseKeepAlive, .leaseTimeToLive, .leaseLeases, .snapshot: true
+    default: isWrite
+    }
+  }
 }

@@ -86,9 +86,9 @@ struct ServerProcess {
     options.log.path = configuration.walPath
     options.checkpoint.bytes = configuration.checkpointBytes
     options.requestLimit = configuration.requestBytesMax
-    options.scrub.rate_mib = configuration.scrubRate_mib
     options.autoCompaction.mode = configuration.autoCompaction
     options.txnOperationsMax = configuration.txnOperationsMax
+    options.scrub.rate_mib = configuration.scrubRate_mib
     return options
   }
 

@@ -258,7 +258,8 @@ package final class FakeServer: @unchecked Sendable {
       case .status: status().encode(to: &out)
       case .health: break
       case .hello, .txn, .compact, .leaseGrant, .leaseRevoke, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases,
-        .snapshot, nil:
+        .snapshot,
+        nil:
         throw StatusError(.unimplemented, "unknown method")
       }
     } catch let error as StatusError {

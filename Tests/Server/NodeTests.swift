@@ -195,7 +195,6 @@ import Testing
       }
     }
     expectRefusal(.emptyKey) { _ = try running.propose(put: [], [1]) }
-    expectRefusal(.leaseNotFound) { _ = try running.propose(put: [1], [1], lease: 9) }
     expectRefusal(.requestTooLarge) { _ = try running.propose(put: [1], Bytes(repeating: 0, count: 10_000)) }
     expectRefusal(.emptyKey) { _ = try running.delete([]) }
     expectRefusal(.emptyKey) { _ = try running.range([]) }

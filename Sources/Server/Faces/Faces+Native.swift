@@ -95,10 +95,6 @@ extension Faces {
       try server.deleteRange(frame.body, reply: address(connection, frame.header))
       connection.pointee.deferAnswer()
       return false
-    case .snapshot:
-      try server.snapshot(frame.body, reply: address(connection, frame.header))
-      connection.pointee.deferAnswer()
-      return false
     case .leaseGrant, .leaseRevoke, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases:
       try handleLease(rpc, connection, frame)
       connection.pointee.deferAnswer()
@@ -109,6 +105,10 @@ extension Faces {
       return false
     case .txn:
       return try handleTxn(connection, frame)
+    case .snapshot:
+      try server.snapshot(frame.body, reply: address(connection, frame.header))
+      connection.pointee.deferAnswer()
+      return false
     case .status:
       let at = connection.pointee.output.openFrame()
       status().encode(to: &connection.pointee.output)
