@@ -9,7 +9,8 @@ extension Command {
     details: """
       The directory must not exist, or be empty; it gets its name when the whole snapshot was verified and all is on disk.
       Keys, their history and revisions are the snapshot's. Member and cluster get new ids and the log begins anew: the
-      restored server is a cluster of its own. Start it with needletail --data-dir DIR.
+      restored server is a cluster of its own. Start it with needletail --data-dir DIR. A restore that is killed leaves
+      DIR.restoring-…, which can be removed.
       """,
     flags: [
       Flag("data-dir", value: "DIR", "the directory to make (./NAME.needletail)"),

@@ -144,6 +144,20 @@ def kill_and_resume(report, programs, folder, server):
                  "without a server nothing is saved", lost.stderr.decode())
 
 
+def kill_restore(report, programs, folder, file):
+    directory = os.path.join(folder, "cut-short")
+    restoring = subprocess.Popen([programs.ctl, "snapshot", "restore", file, "--data-dir", directory],
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    halves = []
+    while restoring.poll() is None and not halves:
+        halves = [name for name in os.listdir(folder) if name.startswith("cut-short.restoring-")]
+    restoring.kill()
+    restoring.wait()
+    report.check(halves and not os.path.exists(directory), "a restore that is killed leaves no directory of that name")
+    done = programs.run_ctl(1, "snapshot", "restore", file, "--data-dir", directory)
+    report.check(done.returncode == 0 and programs.check(directory)[0], "and can be run again", done.stderr.decode())
+
+
 def damaged(report, programs, folder, file, rng):
     with open(file, "rb") as source:
         whole = source.read()
@@ -214,6 +228,7 @@ def run(report, programs, folder, options, rng):
     load(programs, server, rng, 40_000)
     file = save_under_load(report, programs, folder, server)
     kill_and_resume(report, programs, folder, server)
+    kill_restore(report, programs, folder, file)
     damaged(report, programs, folder, file, rng)
     database_commands(report, programs, folder, server)
 
