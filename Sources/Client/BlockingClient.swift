@@ -33,6 +33,48 @@ package final class BlockingClient {
     return try decode(body) { bytes throws(ProtoError) in try DeleteRangeResponse(bytes) }
   }
 
+  package func txn(_ request: TxnRequest) throws(ClientError) -> TxnResponse {
+    let body = try call(.txn, request.encoded(), request.isReadOnly ? .read : .write)
+    return try decode(body) { bytes throws(ProtoError) in try TxnResponse(bytes) }
+  }
+
+  package func compact(_ revision: Int64, physical: Bool) throws(ClientError) -> CompactionResponse {
+    let body = try call(.compact, CompactionRequestView(revision, physical).encoded(), .write)
+    return try decode(body) { bytes throws(ProtoError) in try CompactionResponse(bytes) }
+  }
+
+  package func grantLease(ttl: Int64, id: Int64 = 0) throws(ClientError) -> LeaseResponse {
+    try lease(.leaseGrant, .grant(id: id, ttl: ttl), .write)
+  }
+
+  /// Ends a lease and deletes its keys.
+  @discardableResult
+  package func revokeLease(_ id: Int64) throws(ClientError) -> LeaseResponse {
+    try lease(.leaseRevoke, LeaseRequestView(id), .write)
+  }
+
+  /// Gives a lease all of its time again. The answer's TTL is 0 where there is no such lease.
+  package func keepLeaseAlive(_ id: Int64) throws(ClientError) -> LeaseResponse {
+    try lease(.leaseKeepAlive, LeaseRequestView(id), .read)
+  }
+
+  /// The answer's TTL is -1 where there is no such lease.
+  package func leaseTimeToLive(_ id: Int64, keys: Bool = false) throws(ClientError) -> LeaseResponse {
+    try lease(.leaseTimeToLive, LeaseRequestView(id, keys ? 1 : 0), .read)
+  }
+
+  package func listLeases() throws(ClientError) -> LeaseListResponse {
+    let body = try call(.leaseLeases, [], .read)
+    return try decode(body) { bytes throws(ProtoError) in try LeaseListResponse(bytes) }
+  }
+
+  private func lease(
+    _ method: Method, _ request: LeaseRequestView, _ kind: Operation.Kind
+  ) throws(ClientError) -> LeaseResponse {
+    let body = try call(method, request.encoded(), kind)
+    return try decode(body) { bytes throws(ProtoError) in try LeaseResponse(bytes) }
+  }
+
   /// Asks every endpoint the same at once. Answers come in the endpoints' order, each with the time it took.
   package func askAll(_ method: Method) -> [(result: Result<[UInt8], ClientError>, took: Duration)] {
     let start = Instant.now

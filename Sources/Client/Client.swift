@@ -52,6 +52,52 @@ public final class Client: Sendable {
     return try decode(body) { bytes throws(ProtoError) in try DeleteRangeResponse(bytes) }
   }
 
+  public func txn(_ request: TxnRequest) async throws(ClientError) -> TxnResponse {
+    let body = try await call(.txn, request.encoded(), request.isReadOnly ? .read : .write)
+    return try decode(body) { bytes throws(ProtoError) in try TxnResponse(bytes) }
+  }
+
+  /// Gives up history below `revision`. `physical`: returns only when the space is free.
+  @discardableResult
+  public func compact(_ revision: Int64, physical: Bool = false) async throws(ClientError) -> CompactionResponse {
+    let body = try await call(.compact, CompactionRequestView(revision, physical).encoded(), .write)
+    return try decode(body) { bytes throws(ProtoError) in try CompactionResponse(bytes) }
+  }
+
+  // MARK: Leases. A TTL is in seconds; the server raises short ones to its least.
+
+  public func grantLease(ttl: Int64, id: Int64 = 0) async throws(ClientError) -> LeaseResponse {
+    try await lease(.leaseGrant, .grant(id: id, ttl: ttl), .write)
+  }
+
+  /// Ends a lease and deletes its keys.
+  @discardableResult
+  public func revokeLease(_ id: Int64) async throws(ClientError) -> LeaseResponse {
+    try await lease(.leaseRevoke, LeaseRequestView(id), .write)
+  }
+
+  /// Gives a lease all of its time again. The answer's TTL is 0 where there is no such lease.
+  public func keepLeaseAlive(_ id: Int64) async throws(ClientError) -> LeaseResponse {
+    try await lease(.leaseKeepAlive, LeaseRequestView(id), .read)
+  }
+
+  /// The answer's TTL is -1 where there is no such lease.
+  public func leaseTimeToLive(_ id: Int64, keys: Bool = false) async throws(ClientError) -> LeaseResponse {
+    try await lease(.leaseTimeToLive, LeaseRequestView(id, keys ? 1 : 0), .read)
+  }
+
+  public func listLeases() async throws(ClientError) -> LeaseListResponse {
+    let body = try await call(.leaseLeases, [], .read)
+    return try decode(body) { bytes throws(ProtoError) in try LeaseListResponse(bytes) }
+  }
+
+  private func lease(
+    _ method: Method, _ request: LeaseRequestView, _ kind: Operation.Kind
+  ) async throws(ClientError) -> LeaseResponse {
+    let body = try await call(method, request.encoded(), kind)
+    return try decode(body) { bytes throws(ProtoError) in try LeaseResponse(bytes) }
+  }
+
   /// The state of one server: `endpoint` is an index into those given to `init`, nil means any.
   public func status(endpoint: Int? = nil) async throws(ClientError) -> StatusResponse {
     let body = try await call(.status, [], .read, endpoint)

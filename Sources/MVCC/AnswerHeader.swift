@@ -20,11 +20,30 @@ struct AnswerHeader: Sendable {
     idsCount = count
   }
 
+  /// What an answer's header says.
+  enum Scope {
+    /// The answer of a request: ids, revision and term.
+    case whole(term: UInt64)
+    /// A part of a transaction's answer: the revision alone.
+    case part
+  }
+
+  @inline(__always)
+  func write(_ p: UnsafeMutableRawPointer, revision: UInt64, _ scope: Scope) -> UnsafeMutableRawPointer {
+    guard case .whole(let term) = scope else {
+      let at = writeVarint(revision, writeByte(3 << 3, p + 2))
+      p.storeBytes(of: AnswerTag.header, as: UInt8.self)
+      p.storeBytes(of: UInt8(truncatingIfNeeded: at - p - 2), toByteOffset: 1, as: UInt8.self)
+      return at
+    }
+    return write(p, revision: revision, term: term)
+  }
+
   /// Writes field 1 of an answer at `p`, which has room for `maxSize` bytes; returns the byte after it.
   @inline(__always)
   func write(_ p: UnsafeMutableRawPointer, revision: UInt64, term: UInt64) -> UnsafeMutableRawPointer {
     // At most 22 + 11 + 11 bytes: the length takes one.
-    p.storeBytes(of: 1 << 3 | 2, as: UInt8.self)
+    p.storeBytes(of: AnswerTag.header, as: UInt8.self)
     let body = p + 2
     body.storeBytes(of: ids.0, as: UInt64.self)
     body.storeBytes(of: ids.1, toByteOffset: 8, as: UInt64.self)
@@ -39,6 +58,7 @@ struct AnswerHeader: Sendable {
 
 /// Tags of the answers' other fields.
 enum AnswerTag {
+  static let header: UInt8 = 1 << 3 | 2
   static let rangeKVs: UInt8 = 2 << 3 | 2
   static let rangeMore: UInt8 = 3 << 3
   static let rangeCount: UInt8 = 4 << 3

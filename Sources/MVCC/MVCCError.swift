@@ -8,7 +8,11 @@ package enum MVCCError: Error, Equatable, Sendable {
   case leaseProvided
   case keyNotFound
   case leaseNotFound
+  case leaseExists
+  case leaseTTLTooLarge
   case invalidSortOption
+  case tooManyOperations
+  case duplicateKey
   case requestTooLarge
   case futureRevision
   case compacted
@@ -23,10 +27,11 @@ package enum MVCCError: Error, Equatable, Sendable {
   package var code: UInt32 {
     switch self {
     case .keyNotProvided, .keyTooLong, .valueProvided, .leaseProvided, .keyNotFound, .invalidSortOption,
-      .requestTooLarge:
+      .tooManyOperations, .duplicateKey, .requestTooLarge:
       3  // InvalidArgument
     case .leaseNotFound: 5  // NotFound
-    case .futureRevision, .compacted: 11  // OutOfRange
+    case .leaseExists: 9  // FailedPrecondition
+    case .futureRevision, .compacted, .leaseTTLTooLarge: 11  // OutOfRange
     case .answerTooLarge: 8  // ResourceExhausted
     case .corrupt, .unknownFormat: 15  // DataLoss
     case .storage: 14  // Unavailable
@@ -41,7 +46,11 @@ package enum MVCCError: Error, Equatable, Sendable {
     case .leaseProvided: "etcdserver: lease is provided"
     case .keyNotFound: "etcdserver: key not found"
     case .leaseNotFound: "etcdserver: requested lease not found"
+    case .leaseExists: "etcdserver: lease already exists"
+    case .leaseTTLTooLarge: "etcdserver: too large lease TTL"
     case .invalidSortOption: "etcdserver: invalid sort option"
+    case .tooManyOperations: "etcdserver: too many operations in txn request"
+    case .duplicateKey: "etcdserver: duplicate key given in txn request"
     case .requestTooLarge: "etcdserver: request is too large"
     case .futureRevision: "etcdserver: mvcc: required revision is a future revision"
     case .compacted: "etcdserver: mvcc: required revision has been compacted"

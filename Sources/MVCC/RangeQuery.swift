@@ -26,6 +26,8 @@ package struct RangeQuery {
   package var revision: Int64 = 0
   package var order: Order = .none
   package var target: Target = .key
+  /// False where a part of a transaction named an order or a target that etcd doesn't know: refused by validation.
+  package var hasValidSort = true
   package var keysOnly = false
   package var countOnly = false
   /// 0: no bound. Inclusive.

@@ -13,15 +13,15 @@ protocol RangeScan: ~Copyable {
   mutating func next(_ entry: inout ScanEntry) throws(MVCCError) -> Bool
 }
 
-/// The range at the snapshot's own revision: `current` as it lies there.
+/// The range at the newest revision: `current` as it lies there.
 struct LatestScan: ~Copyable, RangeScan {
   private var cursor: Cursor
   private let range: KeyRange
   private var isStarted = false
 
-  init(_ reader: RangeReader) {
-    cursor = reader.view.tree(reader.store.current).cursor()
-    range = reader.range
+  init(_ state: StoreState, _ range: KeyRange) {
+    cursor = state.current.cursor()
+    self.range = range
   }
 
   mutating func next(_ entry: inout ScanEntry) throws(MVCCError) -> Bool {
@@ -30,6 +30,29 @@ struct LatestScan: ~Copyable, RangeScan {
     guard found else { return false }
     entry.key = try cursor.name
     guard range.isBelowUpper(entry.key) else { return false }
+    let record = try cursor.record
+    entry.fields = UnsafeRawBufferPointer(rebasing: record[(try VersionHead.size(of: record))...])
+    return true
+  }
+}
+
+/// The same from the range's last key to its first.
+struct DescendingScan: ~Copyable, RangeScan {
+  private var cursor: Cursor
+  private let range: KeyRange
+  private var isStarted = false
+
+  init(_ state: StoreState, _ range: KeyRange) {
+    cursor = state.current.cursor()
+    self.range = range
+  }
+
+  mutating func next(_ entry: inout ScanEntry) throws(MVCCError) -> Bool {
+    let found = isStarted ? try cursor.stepBack() : try cursor.moveToLast(of: range)
+    isStarted = true
+    guard found else { return false }
+    entry.key = try cursor.name
+    guard range.isFromLower(entry.key) else { return false }
     let record = try cursor.record
     entry.fields = UnsafeRawBufferPointer(rebasing: record[(try VersionHead.size(of: record))...])
     return true
@@ -53,14 +76,16 @@ struct PastScan: ~Copyable, RangeScan {
   private var position = Position.beforeFirst
   private let range: KeyRange
   private let revision: UInt64
+  private let descends: Bool
   private var history: History
 
-  init(_ reader: RangeReader) {
-    living = reader.view.tree(reader.store.current).cursor()
-    dead = reader.view.tree(reader.store.graveyard).cursor()
+  init(_ reader: RangeReader, descends: Bool) {
+    living = reader.state.current.cursor()
+    dead = reader.state.graveyard.cursor()
     range = reader.range
     revision = reader.revision
-    history = History(reader.view.tree(reader.store.log))
+    self.descends = descends
+    history = History(reader.state.log)
   }
 
   mutating func next(_ entry: inout ScanEntry) throws(MVCCError) -> Bool {
@@ -76,24 +101,63 @@ struct PastScan: ~Copyable, RangeScan {
     return false
   }
 
-  /// Moves to the smaller of the two cursors' keys; false when both are past the range.
+  /// Moves to the nearer of the two cursors' keys; false when both are past the range.
   private mutating func advance() throws(MVCCError) -> Bool {
     switch position {
     case .beforeFirst:
-      livingKey = try living.move(to: range.lower) ? try living.name : nil
-      deadKey = try dead.move(to: range.lower) ? try dead.name : nil
-    case .living: livingKey = try living.step() ? try living.name : nil
-    case .dead: deadKey = try dead.step() ? try dead.name : nil
+      livingKey = try living.enter(range, descends: descends) ? try living.name : nil
+      deadKey = try dead.enter(range, descends: descends) ? try dead.name : nil
+    case .living: livingKey = try living.step(descends: descends) ? try living.name : nil
+    case .dead: deadKey = try dead.step(descends: descends) ? try dead.name : nil
     }
-    if let key = livingKey, !range.isBelowUpper(key) { livingKey = nil }
-    if let key = deadKey, !range.isBelowUpper(key) { deadKey = nil }
+    if let key = livingKey, !range.isInside(key, descends: descends) { livingKey = nil }
+    if let key = deadKey, !range.isInside(key, descends: descends) { deadKey = nil }
     guard let livingKey, let deadKey else {
       position = livingKey != nil ? .living : .dead
       return livingKey != nil || deadKey != nil
     }
     let order = compareBytes(livingKey, deadKey)
     guard order != 0 else { throw .corrupt("a key is both living and deleted") }
-    position = order < 0 ? .living : .dead
+    position = (order < 0) != descends ? .living : .dead
     return true
   }
+}
+
+extension KeyRange {
+  /// For keys known to be below the upper end.
+  @inline(__always)
+  func isFromLower(_ key: UnsafeRawBufferPointer) -> Bool { compareBytes(key, lower) >= 0 }
+
+  /// For keys that a walk in this direction meets.
+  func isInside(_ key: UnsafeRawBufferPointer, descends: Bool) -> Bool {
+    descends ? isFromLower(key) : isBelowUpper(key)
+  }
+}
+
+extension Cursor {
+  /// To the last entry below the range's upper end; it may lie below the lower one.
+  mutating func moveToLast(of range: KeyRange) throws(MVCCError) -> Bool {
+    do {
+      switch range.kind {
+      case .unbounded: return try last()
+      case .bounded: return try seek(range.upper) ? try previous() : try last()
+      case .single:
+        // The key itself, or nothing of the range.
+        guard try seek(range.lower) else { return false }
+        return range.isBelowUpper(try key)
+      }
+    } catch {
+      throw .storage(error)
+    }
+  }
+
+  mutating func stepBack() throws(MVCCError) -> Bool {
+    do { return try previous() } catch { throw .storage(error) }
+  }
+
+  mutating func enter(_ range: KeyRange, descends: Bool) throws(MVCCError) -> Bool {
+    descends ? try moveToLast(of: range) : try move(to: range.lower)
+  }
+
+  mutating func step(descends: Bool) throws(MVCCError) -> Bool { descends ? try stepBack() : try step() }
 }

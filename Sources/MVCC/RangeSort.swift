@@ -1,4 +1,4 @@
-// Ranges in another order than the keys': gather, filter, sort, cut; in etcd's order of these steps.
+// Ranges in the order of another field than the key: gather, filter, sort, cut; in etcd's order of these steps.
 import NeedletailBytes
 
 extension RangeReader {
@@ -12,10 +12,10 @@ extension RangeReader {
     let taken = pushesLimitDown ? UInt64(query.limit) + 1 : UInt64.max
     let seen: UInt64
     if isLatest {
-      var scan = LatestScan(self)
+      var scan = LatestScan(state, range)
       seen = try gather(&scan, query, most: taken, &entries, &keys)
     } else {
-      var scan = PastScan(self)
+      var scan = PastScan(self, descends: false)
       seen = try gather(&scan, query, most: taken, &entries, &keys)
     }
 

@@ -33,20 +33,31 @@ extension Store {
   }
 
   private func generalRange(_ view: SnapshotView, _ query: RangeQuery, into out: inout OutBuffer) throws(MVCCError) {
-    let latest = view.word(StoreWord.revision)
-    let asked = query.revision <= 0 ? latest : UInt64(query.revision)
-    guard asked <= latest else { throw .futureRevision }
-    guard asked >= view.word(StoreWord.compactedRevision) else { throw .compacted }
+    try range(state(view), query, .whole(term: query.term), into: &out)
+  }
+
+  /// Appends the RangeResponse that is a part of a transaction's answer. What an error leaves behind is the caller's to
+  /// cut off.
+  func rangePart(_ state: StoreState, _ query: RangeQuery, into out: inout OutBuffer) throws(MVCCError) {
+    try range(state, query, .part, into: &out)
+  }
+
+  private func range(
+    _ state: StoreState, _ query: RangeQuery, _ scope: AnswerHeader.Scope, into out: inout OutBuffer
+  ) throws(MVCCError) {
+    let asked = query.revision <= 0 ? state.revision : UInt64(query.revision)
+    guard asked <= state.revision else { throw .futureRevision }
+    guard asked >= state.compacted else { throw .compacted }
 
     let start = out.reserve(AnswerHeader.maxSize)
-    out.advance(header.write(start, revision: latest, term: query.term) - start)
+    out.advance(header.write(start, revision: state.revision, scope) - start)
     let range = KeyRange(key: query.key, rangeEnd: query.rangeEnd)
     guard !range.isEmpty, query.key.count <= keyLimit || range.kind != .single else { return }
 
-    let reader = RangeReader(store: self, view: view, range: range, revision: asked, isLatest: asked == latest)
+    let reader = RangeReader(store: self, state: state, range: range, revision: asked)
     if query.countOnly {
       appendCount(try reader.count(), to: &out)
-    } else if query.target != .key || query.order == .descend {
+    } else if query.target != .key {
       try reader.sorted(query, into: &out)
     } else {
       try reader.inOrder(query, into: &out)
@@ -60,24 +71,29 @@ func appendCount(_ count: UInt64, to out: inout OutBuffer) {
   out.advance(writeVarint(count, writeByte(AnswerTag.rangeCount, start)) - start)
 }
 
-/// One range of one snapshot at one revision.
+/// One range of one state at one revision.
 struct RangeReader {
   let store: Store
-  let view: SnapshotView
+  let state: StoreState
   let range: KeyRange
   let revision: UInt64
-  let isLatest: Bool
 
-  /// Filters and the limit applied while walking in key order: one pass, straight into the answer.
+  var isLatest: Bool { revision == state.revision }
+
+  /// Filters and the limit applied while walking in key order, up or down: one pass, straight into the answer.
   func inOrder(_ query: RangeQuery, into out: inout OutBuffer) throws(MVCCError) {
     let more: Bool
     let emitted: UInt64
     let seen: UInt64
-    if isLatest {
-      var scan = LatestScan(self)
+    let descends = query.order == .descend
+    if isLatest && descends {
+      var scan = DescendingScan(state, range)
+      (emitted, seen, more) = try emit(&scan, query, into: &out)
+    } else if isLatest {
+      var scan = LatestScan(state, range)
       (emitted, seen, more) = try emit(&scan, query, into: &out)
     } else {
-      var scan = PastScan(self)
+      var scan = PastScan(self, descends: descends)
       (emitted, seen, more) = try emit(&scan, query, into: &out)
     }
     assert(emitted <= seen)

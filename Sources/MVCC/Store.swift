@@ -12,6 +12,8 @@ package enum StoreWord {
   package static let clusterID = 4
   package static let memberID = 5
   package static let format = 6
+  /// The compacted revision up to which what it gave up has been removed; behind word 3 while removal goes on.
+  package static let removedRevision = 7
 }
 
 /// Who this store belongs to; given when it is made and kept for ever.
@@ -36,16 +38,17 @@ package final class Store: Sendable {
   package let current: TreeID
   package let graveyard: TreeID
   package let log: TreeID
+  package let lease: TreeID
   /// Longest user key: `current` and `graveyard` hold it as their own key.
   package let keyLimit: Int
   /// Bound of one answer in bytes.
   package let answerLimit: Int
   let header: AnswerHeader
 
-  private init(database: Database, identity: StoreIdentity, trees: (TreeID, TreeID, TreeID), answerLimit: Int) {
+  private init(database: Database, identity: StoreIdentity, trees: (TreeID, TreeID, TreeID, TreeID), answerLimit: Int) {
     self.database = database
     self.identity = identity
-    (current, graveyard, log) = trees
+    (current, graveyard, log, lease) = trees
     keyLimit = database.maxKeyLength
     self.answerLimit = answerLimit
     header = AnswerHeader(identity)
@@ -56,7 +59,7 @@ package final class Store: Sendable {
   package static func open(
     _ database: Database, identity: StoreIdentity, answerLimit: Int = 1 << 30
   ) throws(MVCCError) -> Store {
-    let trees: (TreeID, TreeID, TreeID)
+    let trees: (TreeID, TreeID, TreeID, TreeID)
     do {
       trees = try database.write { batch in
         let format = batch.word(StoreWord.format)
@@ -72,7 +75,10 @@ package final class Store: Sendable {
         guard found == identity else {
           throw MVCCError.corrupt("the tree belongs to member \(found.memberID), not to \(identity.memberID)")
         }
-        return (try batch.openTree("current"), try batch.openTree("graveyard"), try batch.openTree("log"))
+        return (
+          try batch.openTree("current"), try batch.openTree("graveyard"), try batch.openTree("log"),
+          try batch.openTree("lease")
+        )
       }
     } catch let error as MVCCError {
       throw error

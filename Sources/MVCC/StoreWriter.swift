@@ -42,17 +42,20 @@ package struct DeleteRangeCommand {
 /// Applies commands to a write batch. An error that is not fatal leaves the batch untouched by that command; a fatal one
 /// must discard the batch (throw out of `Database.write`), after which `begin` starts again from what is published.
 package final class StoreWriter {
-  private let store: Store
+  let store: Store
   /// Revision of the last change of the batch.
-  private var revision: UInt64 = 0
-  private var compacted: UInt64 = 0
+  private(set) var revision: UInt64 = 0
+  var compacted: UInt64 = 0
+  var removal = Removal()
   /// Place of the next change within the transaction that is being applied.
   private var sub: UInt32 = 0
   /// Built here before the tree copies them: the log row, the new version, deleted entries, previous values.
   private var row = OutBuffer()
   private var version = OutBuffer()
-  private var victims = OutBuffer()
+  var victims = OutBuffer()
   private var previous = OutBuffer()
+  var leaseName = OutBuffer()
+  var leaseKeys = OutBuffer()
 
   package init(_ store: Store) {
     self.store = store
@@ -63,6 +66,8 @@ package final class StoreWriter {
     version.free()
     victims.free()
     previous.free()
+    leaseName.free()
+    leaseKeys.free()
   }
 
   /// Reads where the batch starts from. First call of every batch.
@@ -74,8 +79,27 @@ package final class StoreWriter {
   /// Stores the revision reached and the log position that led to it. Last call of every batch.
   package func finish(_ batch: WriteBatch, appliedIndex: UInt64, appliedTerm: UInt64) {
     batch.setWord(StoreWord.revision, revision)
+    batch.setWord(StoreWord.compactedRevision, compacted)
     batch.setWord(StoreWord.appliedIndex, appliedIndex)
     batch.setWord(StoreWord.appliedTerm, appliedTerm)
+  }
+
+  /// Everything until `endChange` is one revision, the next one.
+  func beginChange() { sub = 0 }
+
+  /// A revision passes only if something was changed.
+  func endChange() { if sub > 0 { revision += 1 } }
+
+  /// The trees as the edits left them, until the next edit.
+  func state(_ batch: WriteBatch) throws(MVCCError) -> StoreState {
+    do {
+      return StoreState(
+        current: try batch.view(store.current), graveyard: try batch.view(store.graveyard),
+        log: try batch.view(store.log), leases: try batch.view(store.lease),
+        revision: sub > 0 ? revision + 1 : revision, compacted: compacted)
+    } catch {
+      throw .storage(error)
+    }
   }
 
   /// Appends a PutResponse body to `out`.
@@ -83,10 +107,21 @@ package final class StoreWriter {
     _ batch: WriteBatch, _ command: PutCommand, term: UInt64, into out: inout OutBuffer
   ) throws(MVCCError) {
     try command.validate(keyLimit: store.keyLimit)
-    guard command.lease == 0 else { throw .leaseNotFound }
-    sub = 0
+    if command.lease != 0, try lease(batch, command.lease) == nil { throw .leaseNotFound }
+    if command.ignoreValue || command.ignoreLease, try find(batch, store.current, command.key) == nil {
+      throw .keyNotFound
+    }
+    beginChange()
+    try put(batch, command, scope: .whole(term: term), into: &out)
+    endChange()
+  }
+
+  /// The put itself; everything that can be refused has been. What it shall keep of a key that isn't there (because an
+  /// earlier operation of its transaction deleted it) is empty.
+  func put(
+    _ batch: WriteBatch, _ command: PutCommand, scope: AnswerHeader.Scope, into out: inout OutBuffer
+  ) throws(MVCCError) {
     let latest = try find(batch, store.current, command.key)
-    guard latest != nil || !(command.ignoreValue || command.ignoreLease) else { throw .keyNotFound }
     let old = try latest.map { (bytes) throws(MVCCError) in try RecordFields(try Version(record: bytes).fields) }
 
     // The answer first: the old record's bytes are valid until the first edit.
@@ -94,7 +129,7 @@ package final class StoreWriter {
     let fieldsAt = try latest.map { (bytes) throws(MVCCError) in try VersionHead.size(of: bytes) } ?? 0
     let room = AnswerHeader.maxSize + keyValueOverhead + command.key.count + (latest?.count ?? 0)
     let start = out.reserve(room)
-    var at = store.header.write(start, revision: main, term: term)
+    var at = store.header.write(start, revision: main, scope)
     if command.prevKV, let latest {
       let fields = UnsafeRawBufferPointer(rebasing: latest[fieldsAt...])
       at = writeKeyValue(at, tag: AnswerTag.putPrevKV, key: command.key, fields: fields)
@@ -105,8 +140,10 @@ package final class StoreWriter {
       createRevision: old?.createRevision ?? main, modRevision: main, version: (old?.version ?? 0) + 1,
       value: command.ignoreValue ? old?.value ?? command.value : command.value,
       lease: command.ignoreLease ? old?.lease ?? 0 : UInt64(bitPattern: command.lease))
+    let oldLease = Int64(bitPattern: old?.lease ?? 0)
+    let newLease = Int64(bitPattern: fields.lease)
     try replace(batch, command.key, latest: latest, with: fields, main: main)
-    revision = main
+    try attach(batch, command.key, from: oldLease, to: newLease)
   }
 
   /// Appends a DeleteRangeResponse body to `out`. Deletes in key order; deleting nothing leaves the revision.
@@ -114,7 +151,14 @@ package final class StoreWriter {
     _ batch: WriteBatch, _ command: DeleteRangeCommand, term: UInt64, into out: inout OutBuffer
   ) throws(MVCCError) {
     try command.validate()
-    sub = 0
+    beginChange()
+    try deleteRange(batch, command, scope: .whole(term: term), into: &out)
+    endChange()
+  }
+
+  func deleteRange(
+    _ batch: WriteBatch, _ command: DeleteRangeCommand, scope: AnswerHeader.Scope, into out: inout OutBuffer
+  ) throws(MVCCError) {
     previous.removeAll()
     let range = KeyRange(key: command.key, rangeEnd: command.rangeEnd)
     let main = revision + 1
@@ -129,28 +173,27 @@ package final class StoreWriter {
         deleted += try deleteVictims(batch, main: main, keepsPrevious: command.prevKV)
       }
     }
-    if deleted > 0 { revision = main }
 
     let start = out.reserve(AnswerHeader.maxSize + 11)
-    var at = store.header.write(start, revision: revision, term: term)
+    var at = store.header.write(start, revision: sub > 0 ? main : revision, scope)
     if deleted > 0 { at = writeVarint(deleted, writeByte(AnswerTag.deleted, at)) }
     out.advance(at - start)
     out.append(previous.bytes)
   }
 
-  private func find(
+  func find(
     _ batch: WriteBatch, _ tree: TreeID, _ key: UnsafeRawBufferPointer
   ) throws(MVCCError) -> UnsafeRawBufferPointer? {
     do { return try batch.get(tree, key) } catch { throw .storage(error) }
   }
 
-  private func put(
+  func put(
     _ batch: WriteBatch, _ tree: TreeID, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer
   ) throws(MVCCError) {
     do { try batch.put(tree, key, value) } catch { throw .storage(error) }
   }
 
-  private func remove(_ batch: WriteBatch, _ tree: TreeID, _ key: UnsafeRawBufferPointer) throws(MVCCError) {
+  func remove(_ batch: WriteBatch, _ tree: TreeID, _ key: UnsafeRawBufferPointer) throws(MVCCError) {
     let existed: Bool
     do { existed = try batch.delete(tree, key) } catch { throw .storage(error) }
     guard existed else { throw .corrupt("a key vanished while it was changed") }
@@ -184,11 +227,12 @@ package final class StoreWriter {
   }
 
   /// Moves a living key to the graveyard and its last record into the log row.
-  private func delete(
+  func delete(
     _ batch: WriteBatch, _ key: UnsafeRawBufferPointer, _ record: UnsafeRawBufferPointer, main: UInt64,
     keepsPrevious: Bool
   ) throws(MVCCError) {
     let replaced = try Version(record: record)
+    let lease = Int64(bitPattern: try RecordFields(replaced.fields).lease)
     if keepsPrevious {
       let start = previous.reserve(keyValueOverhead + key.count + replaced.fields.count)
       let end = writeKeyValue(start, tag: AnswerTag.deletePrevKVs, key: key, fields: replaced.fields)
@@ -205,6 +249,7 @@ package final class StoreWriter {
     try appendRow(batch, main)
     try put(batch, store.graveyard, key, version.bytes)
     try remove(batch, store.current, key)
+    if lease != 0 { try detach(batch, key, from: lease) }
     sub += 1
   }
 

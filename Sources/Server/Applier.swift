@@ -22,7 +22,15 @@ package final class Applier {
     var status: UInt32
     var offset: Int
     var count: Int
+    /// The revision of a compaction that waits for its removal.
+    var physicalRevision: UInt64?
   }
+
+  /// Whether the last commit held a compaction.
+  private(set) var hasCompacted = false
+  /// What the last commit did to leases.
+  private var leaseEvents: [LeaseEvent] = []
+  let physicalCompactions = PhysicalCompactions()
 
   package init(_ store: Store) {
     self.store = store
@@ -36,6 +44,8 @@ package final class Applier {
   package func commit(_ list: ProposalList) throws(MVCCError) {
     answers.removeAll()
     replies.removeAll(keepingCapacity: true)
+    hasCompacted = false
+    leaseEvents.removeAll(keepingCapacity: true)
     do {
       try store.database.write { batch in
         writer.begin(batch)
@@ -61,11 +71,15 @@ package final class Applier {
   private func apply(_ entry: UnsafeMutablePointer<Proposal>, _ batch: WriteBatch) throws(MVCCError) {
     let mark = answers.count
     var status: UInt32 = 0
+    var physicalRevision: UInt64?
     do throws(MVCCError) {
       guard let command = Command(entry.bytes) else {
         throw MVCCError.corrupt("entry \(entry.pointee.index) is not a command of this version")
       }
       try command.apply(writer, batch, term: entry.pointee.term, into: &answers)
+      physicalRevision = command.physicalRevision
+      if command.tag == .compact { hasCompacted = true }
+      if command.tag.rawValue >= CommandTag.leaseGrant.rawValue { leaseEvents += try command.leaseEvents() }
     } catch {
       guard !error.isFatal else { throw error }
       answers.truncate(to: mark)
@@ -73,17 +87,41 @@ package final class Applier {
       status = error.code
     }
     guard let address = entry.pointee.reply else { return answers.truncate(to: mark) }
-    replies.append(Reply(address: address, status: status, offset: mark, count: answers.count - mark))
+    replies.append(
+      Reply(
+        address: address, status: status, offset: mark, count: answers.count - mark,
+        physicalRevision: physicalRevision))
   }
 
-  /// Sends the answers of the last commit.
-  package func answer(through sink: any ReplySink) {
+  /// Sends the answers of the last commit. The lease thread is told first: who has an answer may ask it at once.
+  func answer(through sink: any ReplySink, _ leases: LeaseThread) {
+    for event in leaseEvents { _ = leases.post(event.kind, event.id, event.number, reply: nil) }
     let bytes = answers.bytes
     for reply in replies {
       let body = UnsafeRawBufferPointer(rebasing: bytes[reply.offset..<(reply.offset + reply.count)])
-      sink.reply(to: reply.address, status: reply.status, body: body)
+      if let revision = reply.physicalRevision {
+        physicalCompactions.add(revision, reply.address, body)
+      } else {
+        sink.reply(to: reply.address, status: reply.status, body: body)
+      }
     }
     replies.removeAll(keepingCapacity: true)
+  }
+
+  /// Removes a part of what compactions have given up, in a commit of its own. False when nothing is left.
+  func removeCompacted(rowsMax: Int) throws(MVCCError) -> Bool {
+    do {
+      let bytes = try store.database.write { batch in try writer.removeCompacted(batch, rowsMax: rowsMax) }
+      // A row that goes is a change of pages, as a command's is.
+      appliedBytes += bytes ?? 0
+      return bytes != nil
+    } catch let error as MVCCError {
+      throw error
+    } catch let error as DatabaseError {
+      throw .storage(error)
+    } catch {
+      throw .corrupt("removing what was compacted: \(error)")
+    }
   }
 
   /// Bytes of commands applied since the last call.

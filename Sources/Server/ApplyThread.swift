@@ -15,10 +15,14 @@ package final class ApplyThread: @unchecked Sendable {
   /// How long a full disk is given before the next try.
   private static let stall_ms = 200
   private static let slow_ms: UInt64 = 100
+  /// Rows of a part of a removal.
+  private static let removalRows = 1000
 
   private let applier: Applier
   private let status: NodeStatus
   private let sink: any ReplySink
+  /// Set before `start`.
+  var leases: LeaseThread?
   private let latch: Latch
   private let checkpoints: CheckpointTrigger
   private let logger: Logger
@@ -26,6 +30,11 @@ package final class ApplyThread: @unchecked Sendable {
   private var inbox = ProposalList()
   private var isStopping = false
   private var thread: Thread?
+  /// Whether compactions may have left something to remove: at the start, and after each compaction.
+  private var isRemoving = true
+  /// Whether anything was removed that no checkpoint was asked for yet.
+  private var hasRemoved = false
+  private var removalDue_ns: UInt64 = 0
 
   package init(
     _ applier: Applier, status: NodeStatus, sink: any ReplySink, latch: Latch, checkpoints: CheckpointTrigger,
@@ -75,16 +84,52 @@ package final class ApplyThread: @unchecked Sendable {
         if isApplied { finish(&part) } else { part.freeAll() }
         guard isApplied else { return list.freeAll() }
       }
+      guard removeCompacted() else { return }
     }
   }
 
-  /// Waits for entries; nil when stopped and nothing is left.
+  /// Waits for entries; an empty list when a part of a removal is due first; nil when stopped and nothing is left.
   private func next() -> ProposalList? {
     monitor.locked {
-      while inbox.isEmpty, !isStopping { monitor.wait() }
+      while inbox.isEmpty, !isStopping {
+        guard isRemoving else {
+          monitor.wait()
+          continue
+        }
+        let now = monotonicNanoseconds()
+        guard now < removalDue_ns else { return ProposalList() }
+        monitor.wait(atMost_ms: Int(clamping: (removalDue_ns - now) / 1_000_000 + 1))
+      }
       let list = inbox
       inbox = ProposalList()
       return list.isEmpty ? nil : list
+    }
+  }
+
+  /// A part of what compactions gave up, when it is due: removal takes at most half of the thread's time, and writes
+  /// wait for one part at most. False when the store failed.
+  private func removeCompacted() -> Bool {
+    let begun = monotonicNanoseconds()
+    guard isRemoving, begun >= removalDue_ns else { return true }
+    do {
+      isRemoving = try applier.removeCompacted(rowsMax: ApplyThread.removalRows)
+      hasRemoved = hasRemoved || isRemoving
+      checkpoints.applied(bytes: applier.takeAppliedBytes())
+      // Whoever waits for the space waits for a checkpoint.
+      if !isRemoving, hasRemoved {
+        hasRemoved = false
+        checkpoints.ask()
+      }
+      let ended = monotonicNanoseconds()
+      removalDue_ns = ended + max(ended - begun, 1_000_000)
+      return true
+    } catch .storage(.noSpace) {
+      // Removal needs pages before it gives any back.
+      removalDue_ns = begun + UInt64(ApplyThread.stall_ms) * 1_000_000
+      return true
+    } catch {
+      latch.fail("removing what was compacted: \(error)")
+      return false
     }
   }
 
@@ -95,6 +140,7 @@ package final class ApplyThread: @unchecked Sendable {
     while true {
       do {
         try applier.commit(part)
+        if applier.hasCompacted { isRemoving = true }
         if status.isApplyStalled.exchange(false, ordering: .relaxed) { logger.notice("disk has room again: applying") }
         let took_ns = monotonicNanoseconds() - begun
         status.commits.record(took_ns, times: 1)
@@ -125,7 +171,7 @@ package final class ApplyThread: @unchecked Sendable {
     status.applied.store(part.lastIndex, ordering: .releasing)
     status.proposalsPending.wrappingSubtract(part.count, ordering: .relaxed)
     status.proposalBytesPending.wrappingSubtract(part.byteCount, ordering: .relaxed)
-    applier.answer(through: sink)
+    if let leases { applier.answer(through: sink, leases) }
     part.freeAll()
     checkpoints.applied(bytes: applier.takeAppliedBytes())
   }

@@ -85,13 +85,16 @@ package final class CheckpointThread: @unchecked Sendable {
   private let latch: Latch
   private let logger: Logger
   private let recycle: @Sendable () -> Void
+  private let released: @Sendable (UInt64) -> Void
   private var thread: Thread?
 
-  /// `recycle` wakes the log thread after each checkpoint: it owns the segments.
+  /// `recycle` wakes the log thread after each checkpoint: it owns the segments. `released` is told up to which
+  /// compaction the space is free.
   package init(
     _ database: Database, trigger: CheckpointTrigger, status: NodeStatus, latch: Latch, logger: Logger,
-    recycle: @escaping @Sendable () -> Void
+    released: @escaping @Sendable (UInt64) -> Void, recycle: @escaping @Sendable () -> Void
   ) {
+    self.released = released
     self.database = database
     self.trigger = trigger
     self.status = status
@@ -129,7 +132,9 @@ package final class CheckpointThread: @unchecked Sendable {
       latch.fail("checkpoint: \(error)")
       return false
     }
-    status.checkpointed.store(database.durableWords[StoreWord.appliedIndex], ordering: .releasing)
+    let words = database.durableWords
+    status.checkpointed.store(words[StoreWord.appliedIndex], ordering: .releasing)
+    released(words[StoreWord.removedRevision])
     status.checkpoints.wrappingAdd(1, ordering: .relaxed)
     return true
   }

@@ -2,7 +2,8 @@
 //
 //   offset  size
 //   0       1     format version, 1
-//   1       1     tag: 1 = put, 2 = delete range
+//   1       1     tag: 1 = put, 2 = delete range, 3 = transaction, 4 = compaction, 5 = lease grant, 6 = lease revoke,
+//                 7 = lease checkpoint
 //   2       rest  the request message
 import NeedletailBackend
 import NeedletailBytes
@@ -12,6 +13,11 @@ import NeedletailRPC
 package enum CommandTag: UInt8, Sendable {
   case put = 1
   case deleteRange = 2
+  case txn = 3
+  case compact = 4
+  case leaseGrant = 5
+  case leaseRevoke = 6
+  case leaseCheckpoint = 7
 }
 
 /// A parsed command; `request` points into the entry.
@@ -45,8 +51,64 @@ package struct Command {
         throw .corrupt("a delete that does not parse")
       }
       try writer.deleteRange(batch, DeleteRangeCommand(request), term: term, into: &out)
+    case .txn:
+      guard let transaction = try? Transaction(parsing: request) else {
+        throw .corrupt("a transaction that does not parse")
+      }
+      try writer.transaction(batch, transaction, term: term, into: &out)
+    case .compact:
+      guard let request = try? CompactionRequestView(request) else {
+        throw .corrupt("a compaction that does not parse")
+      }
+      try writer.compact(batch, to: request.revision, term: term, into: &out)
+    case .leaseGrant:
+      let request = try leaseRequest()
+      try writer.grantLease(batch, request.second, ttl: request.first, term: term, into: &out)
+    case .leaseRevoke:
+      try writer.revokeLease(batch, try leaseRequest().first, term: term, into: &out)
+    case .leaseCheckpoint:
+      for lease in try leaseCheckpoints() {
+        try writer.checkpointLease(batch, lease.first, remaining: lease.second)
+      }
     }
   }
+}
+
+extension Command {
+  /// For a compaction whose answer shall wait until the space is free: its revision.
+  var physicalRevision: UInt64? {
+    guard tag == .compact, let request = try? CompactionRequestView(request), request.physical else { return nil }
+    return UInt64(clamping: request.revision)
+  }
+}
+
+extension Command {
+  func leaseRequest() throws(MVCCError) -> LeaseRequestView {
+    do { return try LeaseRequestView(request) } catch { throw .corrupt("a lease command that does not parse") }
+  }
+
+  func leaseCheckpoints() throws(MVCCError) -> [LeaseRequestView] {
+    do { return try LeaseCheckpoints(request).leases } catch { throw .corrupt("a lease command that does not parse") }
+  }
+
+  /// What the lease thread must know of it once it is visible.
+  func leaseEvents() throws(MVCCError) -> [LeaseEvent] {
+    switch tag {
+    case .put, .deleteRange, .txn, .compact: return []
+    case .leaseGrant:
+      let request = try leaseRequest()
+      return [LeaseEvent(kind: .granted, id: request.second, number: request.first)]
+    case .leaseRevoke: return [LeaseEvent(kind: .revoked, id: try leaseRequest().first, number: 0)]
+    case .leaseCheckpoint:
+      return try leaseCheckpoints().map { LeaseEvent(kind: .checkpointed, id: $0.first, number: $0.second) }
+    }
+  }
+}
+
+struct LeaseEvent {
+  var kind: LeaseThread.Event
+  var id: Int64
+  var number: Int64
 }
 
 extension PutCommand {

@@ -10,9 +10,9 @@ package protocol ReplySink: AnyObject, Sendable {
 }
 
 package protocol Consensus: AnyObject, Sendable {
-  /// Queues a command: its answer comes through the `ReplySink`, after it is durable and applied, exactly once. Throws
-  /// where it was surely not queued. Any thread; never blocks.
-  func propose(_ tag: CommandTag, _ request: UnsafeRawBufferPointer, reply: ReplyAddress) throws(StatusError)
+  /// Queues a command: its answer comes through the `ReplySink`, after it is durable and applied, exactly once; none
+  /// where nobody waits. Throws where it was surely not queued. Any thread; never blocks.
+  func propose(_ tag: CommandTag, _ request: UnsafeRawBufferPointer, reply: ReplyAddress?) throws(StatusError)
 }
 
 /// Counters and states that threads tell each other; all monotone or rare.

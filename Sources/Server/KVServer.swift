@@ -9,13 +9,18 @@ import NeedletailRPC
 package final class KVServer: Sendable {
   package let store: Store
   package let status: NodeStatus
+  let leases: LeaseThread
   private let consensus: any Consensus
   private let snapshots: SnapshotService
   private let requestLimit: Int
+  private let txnOperationsMax: Int
 
   package init(
-    _ store: Store, status: NodeStatus, consensus: any Consensus, snapshots: SnapshotService, requestLimit: Int
+    _ store: Store, status: NodeStatus, consensus: any Consensus, leases: LeaseThread, snapshots: SnapshotService,
+    requestLimit: Int, txnOperationsMax: Int
   ) {
+    self.leases = leases
+    self.txnOperationsMax = txnOperationsMax
     self.store = store
     self.status = status
     self.consensus = consensus
@@ -33,7 +38,9 @@ package final class KVServer: Sendable {
   package func range(
     _ view: SnapshotView, _ request: RangeRequestView, into out: inout OutBuffer
   ) throws(StatusError) {
-    guard var query = RangeQuery(request) else { throw StatusError.invalidSortOption }
+    guard var query = RangeQuery(request) else {
+      throw request.key.isEmpty ? StatusError.emptyKey : StatusError.invalidSortOption
+    }
     query.term = status.term.load(ordering: .relaxed)
     do { try store.range(view, query, into: &out) } catch { throw StatusError(error) }
   }
@@ -44,8 +51,6 @@ package final class KVServer: Sendable {
     do { request = try PutRequestView(body) } catch { throw malformed("PutRequest", error) }
     do throws(MVCCError) {
       try PutCommand(request).validate(keyLimit: store.keyLimit)
-      // There is no lease service yet, so no lease can be found.
-      guard request.lease == 0 else { throw MVCCError.leaseNotFound }
     } catch { throw StatusError(error) }
     try propose(.put, body, reply)
   }
@@ -63,14 +68,44 @@ package final class KVServer: Sendable {
     try snapshots.read(body, reply: reply)
   }
 
-  private func propose(
+  /// Judges a transaction. One that only reads is answered from the view that `pin` gives: its TxnResponse is appended
+  /// and this is true. Any other is proposed, and this is false.
+  package func txn(
+    _ body: UnsafeRawBufferPointer, pin: () -> SnapshotView, reply: ReplyAddress, into out: inout OutBuffer
+  ) throws(StatusError) -> Bool {
+    let transaction: Transaction
+    do { transaction = try Transaction(parsing: body) } catch .nestedTooDeeply {
+      // Deeper than any budget of operations reaches.
+      throw StatusError(MVCCError.tooManyOperations)
+    } catch {
+      throw malformed("TxnRequest", error)
+    }
+    do throws(MVCCError) {
+      try transaction.validate(operationsMax: txnOperationsMax, keyLimit: store.keyLimit)
+      if transaction.isReadOnly {
+        let term = status.term.load(ordering: .relaxed)
+        try store.readTransaction(pin(), transaction, term: term, into: &out)
+        return true
+      }
+    } catch { throw StatusError(error) }
+    try propose(.txn, body, reply)
+    return false
+  }
+
+  /// Judges a compaction as far as that needs no store, which is not at all, and proposes it.
+  package func compact(_ body: UnsafeRawBufferPointer, reply: ReplyAddress) throws(StatusError) {
+    do { _ = try CompactionRequestView(body) } catch { throw malformed("CompactionRequest", error) }
+    try propose(.compact, body, reply)
+  }
+
+  func propose(
     _ tag: CommandTag, _ body: UnsafeRawBufferPointer, _ reply: ReplyAddress
   ) throws(StatusError) {
     guard Command.headSize + body.count <= requestLimit else { throw StatusError.requestTooLarge }
     try consensus.propose(tag, body, reply: reply)
   }
 
-  private func malformed(_ message: String, _ error: ProtoError) -> StatusError {
+  func malformed(_ message: String, _ error: ProtoError) -> StatusError {
     StatusError(.invalidArgument, "needletail: malformed \(message): \(error)")
   }
 }

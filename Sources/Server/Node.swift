@@ -17,11 +17,15 @@ package struct NodeOptions: Sendable {
   /// Another store beneath the tree, in tests.
   package var makePageStore: PageStoreMaker?
   package var checkpoint = CheckpointOptions()
+  package var leases = LeaseOptions()
+  package var autoCompaction = AutoCompactionOptions()
   package var singleNode = SingleNodeOptions()
   package var snapshots = SnapshotOptions()
   package var scrub = ScrubOptions()
   /// Bound of one request in bytes; etcd's default.
   package var requestLimit = 1_572_864
+  /// Most operations of one transaction; etcd's default.
+  package var txnOperationsMax = 128
   /// Bound of one answer in bytes.
   package var answerLimit = 1 << 30
 
@@ -46,6 +50,8 @@ package final class Node: @unchecked Sendable {
   private let checkpointThread: CheckpointThread
   private let snapshots: SnapshotService
   private let scrub: ScrubThread
+  private let autoCompaction: AutoCompactionThread
+  private let leases: LeaseThread
 
   /// Takes the directory's lock, opens the tree, and brings it up to the end of the log: when this returns, reads see
   /// every write that was ever acknowledged. `onFailure` is called once if the node can't go on; the process should
@@ -88,15 +94,23 @@ package final class Node: @unchecked Sendable {
       opened.log, lastIndex: opened.lastIndex, options: options.singleNode, status: status,
       apply: apply, sink: sink, latch: latch, logger: logger)
     let node = singleNode
+    let physicalCompactions = applier.physicalCompactions
     checkpointThread = CheckpointThread(
-      database, trigger: checkpoints, status: status, latch: latch, logger: logger
+      database, trigger: checkpoints, status: status, latch: latch, logger: logger,
+      released: { physicalCompactions.release(through: $0, sink) }
     ) { node.recycleSoon() }
+    autoCompaction = AutoCompactionThread(
+      store, consensus: singleNode, options: options.autoCompaction, logger: logger)
     // An entry must fit a segment.
+    leases = try LeaseThread(
+      store, status: status, consensus: singleNode, sink: sink, latch: latch, options: options.leases, logger: logger)
+    apply.leases = leases
     let requestLimit = min(options.requestLimit, opened.log.maximumPayload)
     scrub = ScrubThread(database, figures: status.scrub, options: options.scrub, logger: logger)
     snapshots = SnapshotService(store, status: status, sink: sink, options: options.snapshots, logger: logger)
     server = KVServer(
-      store, status: status, consensus: singleNode, snapshots: snapshots, requestLimit: requestLimit)
+      store, status: status, consensus: singleNode, leases: leases, snapshots: snapshots, requestLimit: requestLimit,
+      txnOperationsMax: options.txnOperationsMax)
     logger.info(
       "recovered",
       metadata: [
@@ -112,6 +126,8 @@ package final class Node: @unchecked Sendable {
     try singleNode.start()
     try snapshots.start()
     try scrub.start()
+    try leases.start()
+    try autoCompaction.start()
     if replayedEntries > 0, checkpointsAfterReplay { checkpoints.ask() }
   }
 
@@ -120,6 +136,8 @@ package final class Node: @unchecked Sendable {
   package func stop() {
     scrub.stop()
     snapshots.stop()
+    autoCompaction.stop()
+    leases.stop()
     singleNode.stop()
     apply.stop()
     checkpointThread.stop()

@@ -15,12 +15,19 @@ package struct Proposal {
   package var byteCount: Int
 
   package static func make(
-    _ tag: CommandTag, _ request: UnsafeRawBufferPointer, reply: ReplyAddress
+    _ tag: CommandTag, _ request: UnsafeRawBufferPointer, reply: ReplyAddress?
+  ) -> UnsafeMutablePointer<Proposal>? {
+    make(tag.rawValue, request, reply: reply)
+  }
+
+  /// A message with the same head for another taker than the log.
+  static func make(
+    _ tag: UInt8, _ request: UnsafeRawBufferPointer, reply: ReplyAddress?
   ) -> UnsafeMutablePointer<Proposal>? {
     guard let proposal = allocate(Command.headSize + request.count, reply: reply) else { return nil }
     let bytes = proposal.payload
     bytes.storeBytes(of: Command.version, as: UInt8.self)
-    bytes.storeBytes(of: tag.rawValue, toByteOffset: 1, as: UInt8.self)
+    bytes.storeBytes(of: tag, toByteOffset: 1, as: UInt8.self)
     if let source = request.baseAddress { memcpy(bytes + Command.headSize, source, request.count) }
     return proposal
   }

@@ -6,6 +6,13 @@ package enum RPC: UInt8, CaseIterable, Sendable {
   case range
   case put
   case deleteRange
+  case txn
+  case compact
+  case leaseGrant
+  case leaseRevoke
+  case leaseKeepAlive
+  case leaseTimeToLive
+  case leaseLeases
   case status
   case health
   case snapshot
@@ -19,6 +26,13 @@ package enum RPC: UInt8, CaseIterable, Sendable {
     case .range: self = .range
     case .put: self = .put
     case .deleteRange: self = .deleteRange
+    case .txn: self = .txn
+    case .compact: self = .compact
+    case .leaseGrant: self = .leaseGrant
+    case .leaseRevoke: self = .leaseRevoke
+    case .leaseKeepAlive: self = .leaseKeepAlive
+    case .leaseTimeToLive: self = .leaseTimeToLive
+    case .leaseLeases: self = .leaseLeases
     case .status: self = .status
     case .health: self = .health
     case .snapshot: self = .snapshot
@@ -29,7 +43,8 @@ package enum RPC: UInt8, CaseIterable, Sendable {
   /// gRPC's names, as metrics and logs show them.
   package var service: String {
     switch self {
-    case .range, .put, .deleteRange: "etcdserverpb.KV"
+    case .range, .put, .deleteRange, .txn, .compact: "etcdserverpb.KV"
+    case .leaseGrant, .leaseRevoke, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases: "etcdserverpb.Lease"
     case .status, .snapshot: "etcdserverpb.Maintenance"
     case .health: "grpc.health.v1.Health"
     }
@@ -40,16 +55,26 @@ package enum RPC: UInt8, CaseIterable, Sendable {
     case .range: "Range"
     case .put: "Put"
     case .deleteRange: "DeleteRange"
+    case .txn: "Txn"
+    case .compact: "Compact"
+    case .leaseGrant: "LeaseGrant"
+    case .leaseRevoke: "LeaseRevoke"
+    case .leaseKeepAlive: "LeaseKeepAlive"
+    case .leaseTimeToLive: "LeaseTimeToLive"
+    case .leaseLeases: "LeaseLeases"
     case .status: "Status"
     case .health: "Check"
     case .snapshot: "Snapshot"
     }
   }
 
-  /// True where the request goes through the log and its answer comes later.
+  /// True where the answer comes later, through the log or from the lease thread; a transaction that only reads is the
+  /// exception.
   package var isWrite: Bool {
     switch self {
-    case .put, .deleteRange: true
+    case .put, .deleteRange, .txn, .compact, .leaseGrant, .leaseRevoke, .leaseKeepAlive, .leaseTimeToLive,
+      .leaseLeases:
+      true
     case .range, .status, .health, .snapshot: false
     }
   }

@@ -60,7 +60,7 @@ package final class SingleNode: Consensus, @unchecked Sendable {
   deinit { pending.freeAll() }
 
   package func propose(
-    _ tag: CommandTag, _ request: UnsafeRawBufferPointer, reply: ReplyAddress
+    _ tag: CommandTag, _ request: UnsafeRawBufferPointer, reply: ReplyAddress?
   ) throws(StatusError) {
     do { try admit(Command.headSize + request.count) } catch {
       status.proposalsFailed.wrappingAdd(1, ordering: .relaxed)

@@ -11,7 +11,9 @@ struct Configuration {
   let listenAddresses: [ListenAddress]
   let advertisedURLs: [String]
   let logLevel: Logger.Level
+  let autoCompaction: AutoCompactionOptions.Mode
   let requestBytesMax: Int
+  let txnOperationsMax: Int
   let checkpointBytes: Int
   let slowRequest_ms: UInt64
   let reactors: Int
@@ -31,6 +33,8 @@ struct Configuration {
       flags["advertise-client-urls"].map { $0.split(separator: ",").map(String.init) }
       ?? listenAddresses.map(\.description)
     logLevel = try Configuration.level(flags["log-level"] ?? "info")
+    txnOperationsMax = try flags.integer("max-txn-ops", in: 1...1 << 20) ?? 128
+    autoCompaction = try flags.autoCompaction()
     requestBytesMax = try flags.integer("max-request-bytes", in: 1...FrameLimits.requestBodyBytes) ?? 1_572_864
     checkpointBytes = (try flags.integer("snapshot-count", in: 1...1 << 20) ?? 64) << 20
     slowRequest_ms = UInt64(try flags.integer("warning-apply-duration", in: 1...3_600_000) ?? 300)

@@ -87,6 +87,8 @@ struct ServerProcess {
     options.checkpoint.bytes = configuration.checkpointBytes
     options.requestLimit = configuration.requestBytesMax
     options.scrub.rate_mib = configuration.scrubRate_mib
+    options.autoCompaction.mode = configuration.autoCompaction
+    options.txnOperationsMax = configuration.txnOperationsMax
     return options
   }
 

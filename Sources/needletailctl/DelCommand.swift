@@ -18,10 +18,15 @@ enum DelCommand {
   static func run(_ line: ParsedLine) throws(Failure) {
     let options = try GlobalOptions(line)
     if options.format == .table { throw KeyValueOutput.noTable }
-    var request = DeleteRangeRequest(try line.keyRange("del"))
-    request.prevKV = line.isOn("prev-kv")
+    let request = try request(line)
     let response: DeleteRangeResponse
     do { response = try options.makeClient().deleteRange(request) } catch { throw .client(error) }
     try KeyValueOutput(format: options.format, hex: options.hex).deleteRange(response)
+  }
+
+  static func request(_ line: ParsedLine) throws(Failure) -> DeleteRangeRequest {
+    var request = DeleteRangeRequest(try line.keyRange("del"))
+    request.prevKV = line.isOn("prev-kv")
+    return request
   }
 }

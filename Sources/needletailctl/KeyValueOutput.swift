@@ -19,12 +19,7 @@ struct KeyValueOutput {
       for pair in response.kvs { simple(pair) }
     case .json:
       StandardOutput.write { out in
-        var object = JSONObject()
-        object.member("header", &out) { json(response.header, &$0) }
-        json("kvs", response.kvs, &object, &out)
-        object.boolean("more", response.more, &out)
-        object.number("count", response.count, &out)
-        object.close(&out)
+        json(response, &out)
         out.append("\n")
       }
     case .fields:
@@ -43,10 +38,7 @@ struct KeyValueOutput {
       if let pair = response.prevKV { simple(pair) }
     case .json:
       StandardOutput.write { out in
-        var object = JSONObject()
-        object.member("header", &out) { json(response.header, &$0) }
-        if let pair = response.prevKV { object.member("prev_kv", &out) { json(pair, &$0) } }
-        object.close(&out)
+        json(response, &out)
         out.append("\n")
       }
     case .fields:
@@ -63,11 +55,7 @@ struct KeyValueOutput {
       for pair in response.prevKVs { simple(pair) }
     case .json:
       StandardOutput.write { out in
-        var object = JSONObject()
-        object.member("header", &out) { json(response.header, &$0) }
-        object.number("deleted", response.deleted, &out)
-        json("prev_kvs", response.prevKVs, &object, &out)
-        object.close(&out)
+        json(response, &out)
         out.append("\n")
       }
     case .fields:
@@ -76,6 +64,99 @@ struct KeyValueOutput {
       for pair in response.prevKVs { fields(pair, "Prev") }
     case .table: throw KeyValueOutput.noTable
     }
+  }
+
+  /// Each answer of the branch that ran, as its own command would show it.
+  func txn(_ response: TxnResponse) throws(Failure) {
+    switch format {
+    case .simple:
+      StandardOutput.write(response.succeeded ? "SUCCESS\n" : "FAILURE\n")
+      for answer in response.responses {
+        StandardOutput.write("\n")
+        try show(answer)
+      }
+    case .json:
+      StandardOutput.write { out in
+        json(response, &out)
+        out.append("\n")
+      }
+    case .fields:
+      fields(response.header)
+      StandardOutput.write("\"Succeeded\" : \(response.succeeded)\n")
+      for answer in response.responses { try show(answer) }
+    case .table: throw KeyValueOutput.noTable
+    }
+  }
+
+  private func show(_ answer: TxnAnswer) throws(Failure) {
+    switch answer {
+    case .range(let response): range(response)
+    case .put(let response): try put(response)
+    case .deleteRange(let response): try deleteRange(response)
+    case .txn(let response): try txn(response)
+    case .unknown: StandardOutput.write("unexpected response\n")
+    }
+  }
+
+  private func json(_ response: TxnResponse, _ out: inout OutBuffer) {
+    var object = JSONObject()
+    object.member("header", &out) { json(response.header, &$0) }
+    object.boolean("succeeded", response.succeeded, &out)
+    if !response.responses.isEmpty {
+      object.member("responses", &out) { out in
+        for (at, answer) in response.responses.enumerated() {
+          out.append(at == 0 ? "[" : ",")
+          json(answer, &out)
+        }
+        out.append("]")
+      }
+    }
+    object.close(&out)
+  }
+
+  /// Go's encoder shows the oneof and its wrapper by their names.
+  private func json(_ answer: TxnAnswer, _ out: inout OutBuffer) {
+    out.append("{\"Response\":{")
+    switch answer {
+    case .range(let response):
+      out.append("\"ResponseRange\":")
+      json(response, &out)
+    case .put(let response):
+      out.append("\"ResponsePut\":")
+      json(response, &out)
+    case .deleteRange(let response):
+      out.append("\"ResponseDeleteRange\":")
+      json(response, &out)
+    case .txn(let response):
+      out.append("\"ResponseTxn\":")
+      json(response, &out)
+    case .unknown: break
+    }
+    out.append("}}")
+  }
+
+  private func json(_ response: RangeResponse, _ out: inout OutBuffer) {
+    var object = JSONObject()
+    object.member("header", &out) { json(response.header, &$0) }
+    json("kvs", response.kvs, &object, &out)
+    object.boolean("more", response.more, &out)
+    object.number("count", response.count, &out)
+    object.close(&out)
+  }
+
+  private func json(_ response: PutResponse, _ out: inout OutBuffer) {
+    var object = JSONObject()
+    object.member("header", &out) { json(response.header, &$0) }
+    if let pair = response.prevKV { object.member("prev_kv", &out) { json(pair, &$0) } }
+    object.close(&out)
+  }
+
+  private func json(_ response: DeleteRangeResponse, _ out: inout OutBuffer) {
+    var object = JSONObject()
+    object.member("header", &out) { json(response.header, &$0) }
+    object.number("deleted", response.deleted, &out)
+    json("prev_kvs", response.prevKVs, &object, &out)
+    object.close(&out)
   }
 
   /// What etcdctl says too; to be known before anything is sent.

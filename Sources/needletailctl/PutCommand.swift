@@ -32,12 +32,15 @@ enum PutCommand {
     try KeyValueOutput(format: options.format, hex: options.hex).put(response)
   }
 
-  private static func request(_ line: ParsedLine) throws(Failure) -> PutRequest {
+  /// `readsInput`: a missing value is read from standard input; in a transaction's script it is an error.
+  static func request(_ line: ParsedLine, readsInput: Bool = true) throws(Failure) -> PutRequest {
     let ignoreValue = line.isOn("ignore-value")
     if ignoreValue && line.arguments.count > 1 {
       throw .message("put command needs only 1 argument when 'ignore-value' is set")
     }
-    guard let key = line.arguments.first, line.arguments.count <= 2 else {
+    guard let key = line.arguments.first, line.arguments.count <= 2,
+      readsInput || ignoreValue || line.arguments.count == 2
+    else {
       throw .message("put command needs 1 argument and input from stdin or 2 arguments")
     }
     var lease: Int64 = 0

@@ -77,13 +77,13 @@ struct TreeStatisticsTests {
   }
 
   /// Pages with random damage, right checksum or not, are shown without a trap.
-  @Test(arguments: seeds(20)) func damagedPages(seed: UInt64) throws {
+  @Test(arguments: seeds(6)) func damagedPages(seed: UInt64) throws {
     var random = SeededGenerator(seed: seed)
     let (database, store, _) = try database(&random)
     defer { database.close() }
     var bytes = [UInt8](repeating: 0, count: 512)
     var said = 0
-    for _ in 0..<3000 {
+    for _ in 0..<1000 {
       let page = random.below(Int(store.size / 512))
       for i in bytes.indices { bytes[i] = (store.base + page * 512).byte(i) }
       for _ in 0..<(1 + random.below(8)) {
@@ -94,7 +94,7 @@ struct TreeStatisticsTests {
       }
       if text.contains("WRONG") || text.contains("DAMAGED") || text.contains("no type") { said += 1 }
     }
-    #expect(said > 2000, "seed \(seed)")
+    #expect(said > 600, "seed \(seed)")
   }
 }
 

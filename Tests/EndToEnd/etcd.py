@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Random puts, deletes and gets through etcdctl to a real etcd and through needletailctl to Needletail; answers equal.
+"""Random puts, deletes, gets, transactions, compactions and lease commands through etcdctl to a real etcd and through needletailctl to Needletail; answers equal.
 
 usage: etcd.py [--seconds 60] [--seed N] [--bin .build/release]
 Needs Debian's etcd-server and etcd-client. Compares revision, key-values, more, count, deleted, previous values.
@@ -36,15 +36,78 @@ def command(rnd, revision):
     return args + ['--keys-only'] * (rnd.random() < .2)
 
 
-def answer(program, endpoint, args):
-    """What is comparable of an answer: without the ids, and of a failure only that it is one."""
+def script(rnd, revision):
+    """A transaction in etcdctl's language."""
+    lines = []
+    for _ in range(rnd.randint(0, 2)):
+        target = rnd.choice(['ver', 'version', 'c', 'create', 'm', 'mod', 'val', 'value'])
+        constant = rnd.choice(['1', '2', '']) if target.startswith('va') else str(rnd.choice([0, 1, 2, revision]))
+        lines.append('%s("%s") %s "%s"' % (target, rnd.choice(KEYS), rnd.choice(['=', '!=', '<', '>']), constant))
+    for _ in range(2):
+        lines.append('')
+        for _ in range(rnd.randint(0, 4)):
+            key, kind = rnd.choice(KEYS), rnd.random()
+            if kind < .4:
+                lines.append('put %s "%s"%s' % (key, rnd.choice(['1', 'two words']),
+                                               rnd.choice(['', ' --prev-kv'])))
+            elif kind < .6:
+                lines.append('del "%s" %s %s' % (key, rnd.choice(['', rnd.choice(KEYS)]),
+                                                 rnd.choice(['', '--prev-kv'])))
+            else:
+                lines.append('get %s %s' % (key, rnd.choice(
+                    ['', '--prefix', '--from-key --limit=2', '--rev=%d' % rnd.randint(1, revision + 1),
+                     '--prefix --sort-by=VERSION --order=DESCEND --limit=3'])))
+    return '\n'.join(lines) + '\n\n'
+
+
+def lease_command(rnd, known):
+    """A command on one of the leases, given as (ours, theirs): each server has chosen its own ids."""
+    ids = rnd.choice(known) if known and rnd.random() < .8 else ('7f', '7f')
+    kind = rnd.random()
+    if kind < .3 and len(known) < 4:
+        return 'grant', [['lease', 'grant', str(rnd.choice([0, 1000, 9999999999]))]] * 2
+    if kind < .6:
+        key, ignore = rnd.choice(KEYS), ['--ignore-lease'] * (rnd.random() < .1)
+        return 'put', [['put', key, 'leased', '--lease=' + one, '--prev-kv'] + ignore for one in ids]
+    if kind < .75:
+        return 'revoke', [['lease', 'revoke', one] for one in ids]
+    if kind < .9:
+        return 'keys', [['lease', 'timetolive', one, '--keys'] for one in ids]
+    return 'once', [['lease', 'keep-alive', one, '--once'] for one in ids]
+
+
+def without_leases(found):
+    """Lease ids and what is left of a TTL differ."""
+    if isinstance(found, dict):
+        hidden = ('cluster_id', 'member_id', 'raft_term')
+        return {name: (value != 0 if name in ('lease', 'id', 'ID') else 0 if name == 'ttl' and value >= 0
+                       else without_leases(value)) for name, value in found.items() if name not in hidden}
+    return [without_leases(one) for one in found] if isinstance(found, list) else found
+
+
+def plain(found):
+    """Headers stand for their revisions: the ids differ."""
+    if isinstance(found, dict):
+        return {name: value.get('revision') if name == 'header' else plain(value) for name, value in found.items()}
+    return [plain(one) for one in found] if isinstance(found, list) else found
+
+
+def answer(program, endpoint, args, data=None):
+    """What is comparable of an answer: without the ids, and of a failure the server's words."""
     done = subprocess.run([program, '--endpoints', endpoint] + args + ['-w', 'json'], capture_output=True, text=True,
-                          env=dict(os.environ, ETCDCTL_API='3'))
+                          input=data, env=dict(os.environ, ETCDCTL_API='3'))
     if done.returncode != 0:
-        return 'failed'
-    found = json.loads(done.stdout)
-    found['header'] = found['header'].get('revision')
-    return found
+        return 'failed: ' + done.stderr.splitlines()[-1]
+    if args[0] == 'compaction':
+        return done.stdout
+    return without_leases(plain(json.loads(done.stdout)))
+
+
+def granted(program, endpoint, args):
+    """The id of a new lease, or why there is none."""
+    done = subprocess.run([program, '--endpoints', endpoint] + args, capture_output=True, text=True,
+                          env=dict(os.environ, ETCDCTL_API='3'))
+    return done.stdout.split()[1] if done.returncode == 0 else done.stderr.splitlines()[-1]
 
 
 def main():
@@ -65,20 +128,40 @@ def main():
                           '--advertise-client-urls', 'http://' + theirs, '--listen-peer-urls', 'http://' + peer,
                           '--initial-advertise-peer-urls', 'http://' + peer, '--initial-cluster',
                           'default=http://' + peer], stdout=logs[1], stderr=logs[1])]
-    compared, different, revision = 0, 0, 1
+    compared, different, revision, leases = 0, 0, 1, []
     try:
         time.sleep(3)
         deadline = time.time() + options.seconds
         while time.time() < deadline:
-            args = command(rnd, revision)
-            a = answer(options.bin + '/needletailctl', ours, args)
-            b = answer('etcdctl', theirs, args)
+            args, data = command(rnd, revision), None
+            if rnd.random() < .4:
+                args, data = ['txn'], script(rnd, revision)
+            both, kind = [args, args], rnd.random()
+            if kind < .02:
+                both, data = [['compaction', str(rnd.randint(max(1, revision - 20), revision + 2))]] * 2, None
+            elif kind < .2:
+                name, both = lease_command(rnd, leases)
+                data = None
+                if name == 'grant':
+                    ids = granted(options.bin + '/needletailctl', ours, both[0]), granted('etcdctl', theirs, both[1])
+                    if not ids[0].startswith('Error') and not ids[1].startswith('Error'):
+                        leases.append(ids)
+                        # A lease of the least TTL would end at a moment of its own.
+                        if both[0][2] == '0':
+                            both = [['lease', 'revoke', one] for one in leases.pop()]
+                        else:
+                            continue
+                elif name == 'revoke':
+                    leases = [ids for ids in leases if ids[0] != both[0][2]]
+            args = both[1]
+            a = answer(options.bin + '/needletailctl', ours, both[0], data)
+            b = answer('etcdctl', theirs, both[1], data)
             compared += 1
             if isinstance(b, dict):
-                revision = b['header'] or revision
+                revision = b.get('header') or b.get('revision') or revision
             if a != b:
                 different += 1
-                print('different:', args, '\n  needletail', a, '\n  etcd      ', b)
+                print('different:', args, data, '\n  needletail', a, '\n  etcd      ', b)
     finally:
         for server in servers:
             server.kill()

@@ -2,7 +2,10 @@
 was acknowledged, and nothing that was never sent. Some kills hit the server while it recovers from the one before.
 
 The load is Debian's package index in a new generation each time it comes to its end: the value is the generation's number and the
-stanza, so that one can tell from a value which put it is."""
+stanza, so that one can tell from a value which put it is.
+
+Beside the load, each cycle compacts what it finds, so that kills hit the removal too, and changes leases: what was acknowledged
+of either holds after the restart."""
 
 import os
 import select
@@ -10,7 +13,9 @@ import threading
 import time
 
 from debian import stanzas
-from needletail import OK, PUT, Client, Failure, Server, main, put_request, revision_of
+from needletail import (
+    COMPACT, LEASE_GRANT, LEASE_REVOKE, LEASE_TIME_TO_LIVE, OK, PUT, RANGE, Client, Failure, Server, StatusError, fields, main,
+    message, put_request, revision_of)
 
 CONNECTIONS = 3
 DEPTH = 48
@@ -69,6 +74,52 @@ class Ledger:
         return wrong, beyond
 
 
+class Aside:
+    """The compactions and leases that were acknowledged."""
+
+    def __init__(self, rng):
+        self.rng = rng
+        self.compacted = 0
+        self.leases = {}
+
+    def change(self, client, cycle):
+        """A compaction to a late revision, a lease with a key, and at times the end of an older lease."""
+        revision = revision_of(client.call(RANGE, message(f1=b"x")))
+        target = self.rng.randint(max(1, revision - 2000), revision)
+        if target > self.compacted:
+            client.call(COMPACT, message(f1=target))
+            self.compacted = target
+        key = b"/leased/%d" % cycle
+        client.call(LEASE_GRANT, message(f1=100000, f2=cycle))
+        client.call(PUT, message(f1=key, f2=b"leased", f3=cycle))
+        self.leases[cycle] = key
+        if self.rng.random() < 0.3:
+            ended = self.rng.choice(sorted(self.leases))
+            client.call(LEASE_REVOKE, message(f1=ended))
+            del self.leases[ended]
+
+    def compare(self, client, cycles):
+        wrong = []
+        if self.compacted > 1:
+            try:
+                client.call(RANGE, message(f1=b"x", f4=self.compacted - 1))
+                wrong.append(f"revision {self.compacted - 1} can be read, {self.compacted} was compacted")
+            except StatusError as error:
+                if error.code != 11 or error.text != "etcdserver: mvcc: required revision has been compacted":
+                    wrong.append(f"below the compaction: {error}")
+            client.call(RANGE, message(f1=b"\0", f2=b"\0", f3=10, f4=self.compacted))
+        for cycle in range(1, cycles + 1):
+            answer = list(fields(client.call(LEASE_TIME_TO_LIVE, message(f1=cycle, f2=1))))
+            keys = [value for number, value in answer if number == 5]
+            expected = [self.leases[cycle]] if cycle in self.leases else []
+            if keys != expected:
+                wrong.append(f"lease {cycle} has {keys}, expected {expected}")
+        leased = {pair[0] for pair in client.range_all(b"/leased/")}
+        if leased != set(self.leases.values()):
+            wrong.append(f"leased keys {leased}, expected {set(self.leases.values())}")
+        return wrong
+
+
 def load_until_dead(server, ledger):
     """Pipelined puts on several connections until the server is gone; answers that are still in the sockets count."""
     clients = [Client(server.port) for _ in range(CONNECTIONS)]
@@ -123,6 +174,7 @@ def load_until_dead(server, ledger):
 def run(report, programs, folder, options, rng):
     source, records = stanzas()
     ledger = Ledger(records, rng)
+    aside = Aside(rng)
     directory = os.path.join(folder, "data")
     slowest = 0.0
     for cycle in range(1, options.cycles + 1):
@@ -133,6 +185,8 @@ def run(report, programs, folder, options, rng):
             starting.kill()
         server = Server(programs, directory, wait=False)
         slowest = max(slowest, server.wait_until_ready())
+        with server.client() as client:
+            aside.change(client, cycle)
         delay = rng.uniform(0.02, options.seconds)
         timer = threading.Timer(delay, server.process.kill)
         before = ledger.acknowledgements
@@ -153,8 +207,10 @@ def run(report, programs, folder, options, rng):
         slowest = max(slowest, server.wait_until_ready())
         with server.client() as client:
             found = {key: (value, revision) for key, value, revision in client.range_all(b"/debian/")}
-            everything = client.range_page(b"\0", b"\0", 1)[2]
+            everything = client.range_page(b"\0", b"\0", 1)[2] - len(aside.leases)
+            wrong_aside = aside.compare(client, cycle)
         wrong, beyond = ledger.compare(found)
+        report.check(not wrong_aside, f"cycle {cycle}: compaction to {aside.compacted} and {len(aside.leases)} leases hold", "\n".join(wrong_aside))
         if len(found) != everything:
             wrong.append(f"{everything} keys in all, {len(found)} under /debian/")
         if beyond > in_flight:

@@ -257,7 +257,9 @@ package final class FakeServer: @unchecked Sendable {
       case .deleteRange: try deleteRange(try DeleteRangeRequestView(request.body)).encode(to: &out)
       case .status: status().encode(to: &out)
       case .health: break
-      case .hello, .txn, .compact, .snapshot, nil: throw StatusError(.unimplemented, "unknown method")
+      case .hello, .txn, .compact, .leaseGrant, .leaseRevoke, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases,
+        .snapshot, nil:
+        throw StatusError(.unimplemented, "unknown method")
       }
     } catch let error as StatusError {
       throw error

@@ -55,6 +55,56 @@ import Testing
 
     mutating func chance(_ n: Int) -> Bool { Int.random(in: 0..<n, using: &generator) == 0 }
 
+    mutating func put(_ keyLimit: Int) -> PutSpec {
+      var spec = PutSpec(key: chance(300) ? Bytes(repeating: 7, count: keyLimit + 1) : key())
+      spec.prevKV = chance(3)
+      spec.ignoreValue = chance(12)
+      spec.ignoreLease = chance(12)
+      spec.lease = chance(4) ? Int64.random(in: 0...4, using: &generator) - 1 : 0
+      spec.value = spec.ignoreValue && !chance(6) ? [] : value()
+      return spec
+    }
+
+    mutating func delete() -> DeleteSpec {
+      var spec = DeleteSpec(key: key())
+      spec.prevKV = chance(3)
+      let end = chance(2) ? [] : end(spec.key)
+      // Emptying the store each time would leave nothing to compare.
+      spec.end = end == [0] && !chance(8) ? [] : end
+      return spec
+    }
+
+    mutating func compare(_ latest: Int64) -> CompareSpec {
+      var spec = CompareSpec(key: key())
+      spec.end = chance(3) ? end(spec.key) : []
+      spec.target = chance(30) ? 9 : Int32.random(in: 0...4, using: &generator)
+      spec.relation = chance(30) ? -1 : Int32.random(in: 0...3, using: &generator)
+      spec.number =
+        chance(2) ? Int64.random(in: 0...4, using: &generator) : Int64.random(in: 0...latest, using: &generator)
+      spec.value = chance(2) ? [] : value()
+      return spec
+    }
+
+    mutating func txn(_ latest: Int64, _ keyLimit: Int, depth: Int) -> TxnSpec {
+      let onlyReads = chance(4)
+      var spec = TxnSpec()
+      for _ in 0..<Int.random(in: 0...2, using: &generator) { spec.compares.append(compare(latest)) }
+      func operations(_ workload: inout Workload) -> [OperationSpec] {
+        (0..<Int.random(in: 0...(workload.chance(20) ? 8 : 3), using: &workload.generator)).map { _ in
+          switch Int.random(in: 0..<12, using: &workload.generator) {
+          case 0...3 where !onlyReads: return .put(workload.put(keyLimit))
+          case 4...5 where !onlyReads: return .delete(workload.delete())
+          case 6...8 where depth < 3: return .txn(workload.txn(latest, keyLimit, depth: depth + 1))
+          case 9 where workload.chance(40): return .none
+          default: return .range(workload.range(latest))
+          }
+        }
+      }
+      spec.success = operations(&self)
+      spec.failure = operations(&self)
+      return spec
+    }
+
     mutating func range(_ latest: Int64) -> RangeSpec {
       var spec = RangeSpec(key: key())
       spec.end = chance(3) ? [] : end(spec.key)
@@ -76,45 +126,63 @@ import Testing
     do { return .success(try body()) } catch let error as MVCCError { return .failure(error) }
   }
 
+  private func changeLeases(
+    _ workload: inout Workload, _ fixture: Fixture, _ naive: inout NaiveStore, _ seed: UInt64
+  ) throws {
+    let id = Int64.random(in: 0...4, using: &workload.generator) - 1
+    switch Int.random(in: 0..<6, using: &workload.generator) {
+    case 0...2 where id != 0:
+      let ttl: Int64 = workload.chance(9) ? 9_000_000_001 : Int64.random(in: 1...100, using: &workload.generator)
+      let got = try outcome { try fixture.grant(id, ttl: ttl) }
+      try #require(try got == outcome { try naive.grant(id, ttl: ttl) }, "seed \(seed)")
+    case 3:
+      let remaining = Int64.random(in: -1...120, using: &workload.generator)
+      try fixture.checkpoint(id, remaining: remaining)
+      naive.checkpoint(id, remaining: remaining)
+    default:
+      let got = try outcome { try fixture.revoke(id) }
+      try #require(try got == outcome { try naive.revoke(id) }, "seed \(seed)")
+    }
+    try #require(try fixture.leases() == naive.leases, "seed \(seed)")
+    for id in Int64(-1)...3 {
+      try #require(try fixture.keys(of: id) == (id == 0 ? [] : naive.keys(of: id)), "seed \(seed): keys of \(id)")
+    }
+  }
+
   private func run(seed: UInt64, keyCount: Int, operations: Int) throws {
     var workload = Workload(seed: seed, keyCount: keyCount)
     let fixture = try Fixture()
     var naive = NaiveStore()
     var done = 0
+    var (succeeded, refused) = (0, 0)
     while done < operations {
       // One commit of a few commands, then ranges on the new snapshot.
       var commands: [(StoreWriter, WriteBatch, inout OutBuffer) throws(MVCCError) -> Void] = []
       var wanted: [(isPut: Bool, Result<WriteAnswer, MVCCError>)] = []
       for _ in 0..<(workload.chance(4) ? Int.random(in: 1...20, using: &workload.generator) : 1) {
-        let key = workload.chance(300) ? Bytes(repeating: 7, count: fixture.store.keyLimit + 1) : workload.key()
-        let prevKV = workload.chance(3)
         if workload.chance(4) {
-          let end = workload.chance(2) ? [] : workload.end(key)
-          // Emptying the store each time would leave nothing to compare.
-          let isWide = end == [0] && !workload.chance(8)
-          commands.append(Fixture.delete(key, isWide ? [] : end, prevKV))
-          wanted.append((false, try outcome { try naive.delete(key, isWide ? [] : end, prevKV: prevKV) }))
+          let spec = workload.delete()
+          commands.append(Fixture.delete(spec.key, spec.end, spec.prevKV))
+          wanted.append((false, try outcome { try naive.delete(spec) }))
         } else {
-          let ignoresValue = workload.chance(12)
-          let ignoresLease = workload.chance(12)
-          let lease: Int64 = workload.chance(40) ? 5 : 0
-          let value = ignoresValue && !workload.chance(6) ? [] : workload.value()
-          commands.append(Fixture.put(key, value, lease, prevKV, ignoresValue, ignoresLease))
-          wanted.append(
-            (
-              true,
-              try outcome {
-                try naive.put(
-                  key, value, lease: lease, prevKV: prevKV, ignoreValue: ignoresValue, ignoreLease: ignoresLease,
-                  keyLimit: fixture.store.keyLimit)
-              }
-            ))
+          let spec = workload.put(fixture.store.keyLimit)
+          commands.append(
+            Fixture.put(spec.key, spec.value, spec.lease, spec.prevKV, spec.ignoreValue, spec.ignoreLease))
+          wanted.append((true, try outcome { try naive.put(spec, keyLimit: fixture.store.keyLimit) }))
         }
       }
       let answers = try fixture.commit(commands)
       for (answer, want) in zip(answers, wanted) {
         let got = try outcome { try WriteAnswer(try answer.get(), isPut: want.isPut) }
         try #require(got == want.1, "seed \(seed), after \(done) operations")
+      }
+      for _ in 0..<2 {
+        let spec = workload.txn(naive.revision, fixture.store.keyLimit, depth: 0)
+        let got = try outcome { try fixture.txn(spec, operationsMax: 7) }
+        let want = try outcome { try naive.txn(spec, operationsMax: 7, keyLimit: fixture.store.keyLimit) }
+        if got != want { try #require(Bool(false), "seed \(seed), after \(done): \(spec): \(got), not \(want)") }
+        if case .success = got { succeeded += 1 } else { refused += 1 }
+        done += 1
       }
       done += commands.count
       for _ in 0..<3 {
@@ -124,8 +192,31 @@ import Testing
         if got != want { try #require(Bool(false), "seed \(seed), after \(done): \(spec): \(got) instead of \(want)") }
         done += 1
       }
+      if workload.chance(200) {
+        let revision = Int64.random(in: (naive.compacted - 1)...(naive.revision + 1), using: &workload.generator)
+        let got = try outcome { try fixture.compact(revision) }
+        let want = try outcome { try naive.compact(revision) }
+        try #require(got == want, "seed \(seed), after \(done): compaction to \(revision)")
+      }
+      if workload.chance(12) { try changeLeases(&workload, fixture, &naive, seed) }
+      // Removal goes on between the commands, at times not at all before the next compaction.
+      if workload.chance(5) {
+        _ = try fixture.removeCompacted(rows: Int.random(in: 1...60, using: &workload.generator))
+      }
       if workload.chance(2000) { try fixture.reopen() }
     }
+    while try fixture.removeCompacted(rows: 50) {}
+    try #require(naive.compacted > 0)
+    #expect(try fixture.entries(fixture.store.graveyard) == UInt64(naive.deadKeys), "graveyard after all removal")
+    #expect(try fixture.entries(fixture.store.log) == UInt64(naive.changesFromCompacted), "log after all removal")
+    for _ in 0..<200 {
+      let spec = workload.range(naive.revision)
+      let got = try outcome { try fixture.range(spec) }
+      let want = try outcome { try naive.range(spec) }
+      if got != want { try #require(Bool(false), "seed \(seed), at the end: \(spec): \(got) instead of \(want)") }
+    }
+    // A workload whose transactions were all refused, or none, would show little.
+    #expect(succeeded * 4 > refused && refused * 50 > succeeded, "\(succeeded) transactions, \(refused) refused")
   }
 
   @Test(arguments: [3, 40, 400])

@@ -7,6 +7,11 @@ struct NaiveStore {
   private var history: [Bytes: [(revision: Int64, kv: KeyValue?)]] = [:]
   private var sortedKeys: [Bytes] = []
   private(set) var revision: Int64 = 1
+  /// The revision before the change that is under way.
+  private var begun: Int64?
+  private(set) var compacted: Int64 = 0
+  /// Which keys belong to a lease, the pairs themselves tell.
+  private(set) var leases: [Int64: LeaseRecord] = [:]
 
   private static func isLess(_ a: Bytes, _ b: Bytes) -> Bool { a.lexicographicallyPrecedes(b) }
 
@@ -21,6 +26,16 @@ struct NaiveStore {
     return low == 0 ? nil : versions[low - 1].kv
   }
 
+  /// Keys whose deletion, above the compacted revision, is their last change.
+  var deadKeys: Int {
+    history.values.count { $0.last.map { $0.kv == nil && $0.revision > compacted } ?? false }
+  }
+
+  /// Changes that the log still must have.
+  var changesFromCompacted: Int {
+    history.values.reduce(0) { sum, versions in sum + versions.count { $0.revision >= compacted } }
+  }
+
   func versions(of key: Bytes) -> Int { history[key]?.count ?? 0 }
 
   private func covers(_ key: Bytes, _ low: Bytes, _ end: Bytes) -> Bool {
@@ -33,36 +48,65 @@ struct NaiveStore {
     sortedKeys.compactMap { covers($0, low, end) ? version($0, at: revision) : nil }
   }
 
-  mutating func put(
-    _ key: Bytes, _ value: Bytes, lease: Int64 = 0, prevKV: Bool, ignoreValue: Bool, ignoreLease: Bool, keyLimit: Int
-  ) throws(MVCCError) -> WriteAnswer {
-    if key.isEmpty { throw .keyNotProvided }
-    if ignoreValue && !value.isEmpty { throw .valueProvided }
-    if ignoreLease && lease != 0 { throw .leaseProvided }
-    if key.count > keyLimit { throw .keyTooLong(limit: keyLimit) }
-    if lease != 0 { throw .leaseNotFound }
-    let old = version(key, at: revision)
-    if old == nil, ignoreValue || ignoreLease { throw .keyNotFound }
-    revision += 1
+  mutating func put(_ spec: PutSpec, keyLimit: Int) throws(MVCCError) -> WriteAnswer {
+    try NaiveStore.validate(spec, keyLimit)
+    // Alone, a put's lease is looked for before its key; in a transaction after.
+    if spec.lease != 0 && leases[spec.lease] == nil { throw .leaseNotFound }
+    try check(spec)
+    beginTransaction()
+    defer { endTransaction() }
+    return change(spec)
+  }
+
+  mutating func delete(_ spec: DeleteSpec) throws(MVCCError) -> WriteAnswer {
+    if spec.key.isEmpty { throw .keyNotProvided }
+    beginTransaction()
+    defer { endTransaction() }
+    return change(spec)
+  }
+
+  static func validate(_ spec: PutSpec, _ keyLimit: Int) throws(MVCCError) {
+    if spec.key.isEmpty { throw .keyNotProvided }
+    if spec.ignoreValue && !spec.value.isEmpty { throw .valueProvided }
+    if spec.ignoreLease && spec.lease != 0 { throw .leaseProvided }
+    if spec.key.count > keyLimit { throw .keyTooLong(limit: keyLimit) }
+  }
+
+  func check(_ spec: PutSpec) throws(MVCCError) {
+    if spec.ignoreValue || spec.ignoreLease, version(spec.key, at: revision) == nil { throw .keyNotFound }
+    if spec.lease != 0 && leases[spec.lease] == nil { throw .leaseNotFound }
+  }
+
+  // MARK: Changes: all between begin and end share one revision, which passes only if there is one
+
+  mutating func beginTransaction() { begun = revision }
+
+  mutating func endTransaction() { begun = nil }
+
+  mutating func change(_ spec: PutSpec) -> WriteAnswer {
+    let old = version(spec.key, at: revision)
+    moveOn()
     let kv = KeyValue(
-      key: key, create: old?.create ?? revision, mod: revision, version: (old?.version ?? 0) + 1,
-      value: ignoreValue ? old?.value ?? [] : value)
-    record(key, kv)
+      key: spec.key, create: old?.create ?? revision, mod: revision, version: (old?.version ?? 0) + 1,
+      value: spec.ignoreValue ? old?.value ?? [] : spec.value,
+      lease: spec.ignoreLease ? old?.lease ?? 0 : spec.lease)
+    record(spec.key, kv)
     var answer = WriteAnswer(revision: revision)
-    if prevKV, let old { answer.previous = [old] }
+    if spec.prevKV, let old { answer.previous = [old] }
     return answer
   }
 
-  mutating func delete(_ key: Bytes, _ end: Bytes, prevKV: Bool) throws(MVCCError) -> WriteAnswer {
-    if key.isEmpty { throw .keyNotProvided }
-    let victims = state(key, end, at: revision)
-    if !victims.isEmpty { revision += 1 }
+  mutating func change(_ spec: DeleteSpec) -> WriteAnswer {
+    let victims = state(spec.key, spec.end, at: revision)
+    if !victims.isEmpty { moveOn() }
     for victim in victims { record(victim.key, nil) }
     var answer = WriteAnswer(revision: revision)
     answer.deleted = Int64(victims.count)
-    if prevKV { answer.previous = victims }
+    if spec.prevKV { answer.previous = victims }
     return answer
   }
+
+  private mutating func moveOn() { revision = (begun ?? revision) + 1 }
 
   private mutating func record(_ key: Bytes, _ kv: KeyValue?) {
     if history[key] == nil {
@@ -77,9 +121,43 @@ struct NaiveStore {
     history[key, default: []].append((revision, kv))
   }
 
+  mutating func compact(_ revision: Int64) throws(MVCCError) -> Int64 {
+    if revision <= compacted { throw .compacted }
+    if revision > self.revision { throw .futureRevision }
+    compacted = revision
+    return self.revision
+  }
+
+  // MARK: Leases
+
+  func keys(of lease: Int64) -> [Bytes] {
+    state([0], [0], at: revision).filter { $0.lease == lease }.map(\.key)
+  }
+
+  mutating func grant(_ id: Int64, ttl: Int64) throws(MVCCError) -> Int64 {
+    if ttl > 9_000_000_000 { throw .leaseTTLTooLarge }
+    if leases[id] != nil { throw .leaseExists }
+    leases[id] = LeaseRecord(ttl: ttl)
+    return revision
+  }
+
+  mutating func revoke(_ id: Int64) throws(MVCCError) -> Int64 {
+    if leases[id] == nil { throw .leaseNotFound }
+    beginTransaction()
+    for key in keys(of: id) { _ = change(DeleteSpec(key: key)) }
+    endTransaction()
+    leases[id] = nil
+    return revision
+  }
+
+  mutating func checkpoint(_ id: Int64, remaining: Int64) {
+    if let ttl = leases[id]?.ttl { leases[id]?.remaining = min(max(0, remaining), ttl) }
+  }
+
   func range(_ r: RangeSpec) throws(MVCCError) -> RangeAnswer {
     if r.key.isEmpty { throw .keyNotProvided }
     if r.revision > revision { throw .futureRevision }
+    if r.revision > 0 && r.revision < compacted { throw .compacted }
     var answer = RangeAnswer(revision: revision)
     let all = state(r.key, r.end, at: r.revision <= 0 ? revision : r.revision)
     answer.count = Int64(all.count)

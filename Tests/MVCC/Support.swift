@@ -100,6 +100,27 @@ final class Fixture {
     }
   }
 
+  /// The revision in the answer's header.
+  func compact(_ revision: Int64) throws -> Int64 {
+    let answer = try commit([Fixture.compact(revision)])[0].get()
+    let fields = try decodeWire(answer)
+    guard fields.count == 1, case .bytes(let header) = fields[0].1 else { throw WireError() }
+    return try Header(header).revision
+  }
+
+  private static func compact(
+    _ revision: Int64
+  ) -> (StoreWriter, WriteBatch, inout OutBuffer) throws(MVCCError) -> Void {
+    { (writer, batch, out) throws(MVCCError) in try writer.compact(batch, to: revision, term: 7, into: &out) }
+  }
+
+  /// A part of what compactions left to remove; false when there is nothing.
+  func removeCompacted(rows: Int) throws -> Bool {
+    try database.write { batch in try writer.removeCompacted(batch, rowsMax: rows) } != nil
+  }
+
+  func entries(_ tree: TreeID) throws -> UInt64 { try database.write { $0.count(tree) } }
+
   func put(
     _ key: Bytes, _ value: Bytes, lease: Int64 = 0, prevKV: Bool = false, ignoreValue: Bool = false,
     ignoreLease: Bool = false
@@ -254,7 +275,8 @@ struct Header: Equatable {
   var revision: Int64 = 0
   var term: UInt64 = 0
 
-  init(_ bytes: Bytes) throws {
+  /// A part of a transaction's answer has the revision alone.
+  init(_ bytes: Bytes, isPart: Bool = false) throws {
     for (number, field) in try decodeWire(bytes) {
       switch (number, field) {
       case (1, .varint(let v)): cluster = v
@@ -264,7 +286,11 @@ struct Header: Equatable {
       default: throw WireError()
       }
     }
-    #expect(cluster == Fixture.identity.clusterID && member == Fixture.identity.memberID && term == 7)
+    if isPart {
+      #expect(cluster == 0 && member == 0 && term == 0)
+    } else {
+      #expect(cluster == Fixture.identity.clusterID && member == Fixture.identity.memberID && term == 7)
+    }
   }
 }
 
@@ -277,7 +303,7 @@ extension KeyValue {
       case (3, .varint(let v)): mod = Int64(v)
       case (4, .varint(let v)): version = Int64(v)
       case (5, .bytes(let v)): value = v
-      case (6, .varint(let v)): lease = Int64(v)
+      case (6, .varint(let v)): lease = Int64(bitPattern: v)
       default: throw WireError()
       }
     }
@@ -292,10 +318,10 @@ struct RangeAnswer: Equatable {
 
   init(revision: Int64) { self.revision = revision }
 
-  init(_ bytes: Bytes) throws {
+  init(_ bytes: Bytes, isPart: Bool = false) throws {
     for (number, field) in try decodeWire(bytes) {
       switch (number, field) {
-      case (1, .bytes(let v)): revision = try Header(v).revision
+      case (1, .bytes(let v)): revision = try Header(v, isPart: isPart).revision
       case (2, .bytes(let v)): kvs.append(try KeyValue(v))
       case (3, .varint(let v)): more = v == 1
       case (4, .varint(let v)): count = Int64(v)
@@ -312,10 +338,10 @@ struct WriteAnswer: Equatable {
 
   init(revision: Int64) { self.revision = revision }
 
-  init(_ bytes: Bytes, isPut: Bool) throws {
+  init(_ bytes: Bytes, isPut: Bool, isPart: Bool = false) throws {
     for (number, field) in try decodeWire(bytes) {
       switch (number, field, isPut) {
-      case (1, .bytes(let v), _): revision = try Header(v).revision
+      case (1, .bytes(let v), _): revision = try Header(v, isPart: isPart).revision
       case (2, .bytes(let v), true): previous.append(try KeyValue(v))
       case (2, .varint(let v), false): deleted = Int64(v)
       case (3, .bytes(let v), false): previous.append(try KeyValue(v))

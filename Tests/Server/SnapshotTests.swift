@@ -134,6 +134,10 @@ import Testing
     }
     #expect(try code { try client(server).readSnapshot { _ in false } } == .resourceExhausted)
     #expect(server.node.database.statistics.readers == 4)
+    let crowded = try RunningServer(.auto) { $0.snapshots.crowdedIdle_ms = 0 }
+    defer { crowded.stop() }
+    for _ in 0..<6 { try client(crowded).readSnapshot { _ in false } }
+    #expect(crowded.node.database.statistics.readers == 4)
   }
 
   /// Requests whose answers nobody takes are held back; nobody else notices.

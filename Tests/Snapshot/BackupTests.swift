@@ -12,7 +12,7 @@ struct BackupTests {
     let directory = try TemporaryDirectory()
     var random = SeededGenerator(seed: seed)
     let database = try openDatabase(directory.file("db"), pageSize: 4096)
-    try fill(database, &random, entries: 3000, largest: 1_900_000)
+    try fill(database, &random, entries: 1000, largest: 1_900_000)
     let expected = try database.contents()
     try database.backup(to: directory.file("snapshot"))
     database.close()
@@ -89,7 +89,7 @@ struct BackupTests {
     let database = try openDatabase(directory.file("db"))
     defer { database.close() }
     var random = SeededGenerator(seed: 5)
-    try fill(database, &random, entries: 3000, largest: 1_900_000)
+    try fill(database, &random, entries: 1000, largest: 500_000)
     let path = directory.file("snapshot")
     for isReplacing in [false, true] {
       var at = 0
@@ -185,7 +185,7 @@ struct BackupTests {
     let directory = try TemporaryDirectory()
     let database = try openDatabase(directory.file("db"))
     var random = SeededGenerator(seed: 6)
-    try fill(database, &random, entries: 3000, largest: 1_900_000)
+    try fill(database, &random, entries: 1000, largest: 1_900_000)
     try database.backup(to: directory.file("snapshot"))
     database.close()
     var bytes = try read(directory.file("snapshot"))

@@ -125,7 +125,8 @@ package final class WriteBatch {
 
   // MARK: Reading its own writes
 
-  func view(_ tree: TreeID) throws(DatabaseError) -> TreeView {
+  /// The tree as the batch left it; any edit makes it invalid.
+  package func view(_ tree: TreeID) throws(DatabaseError) -> TreeView {
     guard isOpen else { throw .batchClosed }
     guard Int(tree.raw) < roots.count else { throw .noSuchTree("#\(tree.raw)") }
     return TreeView(source: source, root: roots[Int(tree.raw)])

@@ -8,6 +8,11 @@ package enum Method: UInt16, CaseIterable, Sendable {
   case deleteRange = 3
   case txn = 4
   case compact = 5
+  case leaseGrant = 8
+  case leaseRevoke = 9
+  case leaseKeepAlive = 10
+  case leaseTimeToLive = 11
+  case leaseLeases = 12
   case status = 16
   case health = 17
   case snapshot = 18

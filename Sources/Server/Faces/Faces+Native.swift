@@ -99,6 +99,16 @@ extension Faces {
       try server.snapshot(frame.body, reply: address(connection, frame.header))
       connection.pointee.deferAnswer()
       return false
+    case .leaseGrant, .leaseRevoke, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases:
+      try handleLease(rpc, connection, frame)
+      connection.pointee.deferAnswer()
+      return false
+    case .compact:
+      try server.compact(frame.body, reply: address(connection, frame.header))
+      connection.pointee.deferAnswer()
+      return false
+    case .txn:
+      return try handleTxn(connection, frame)
     case .status:
       let at = connection.pointee.output.openFrame()
       status().encode(to: &connection.pointee.output)
@@ -109,6 +119,33 @@ extension Faces {
       let at = connection.pointee.output.openFrame()
       closeFrame(connection, at, frame.header)
       return true
+    }
+  }
+
+  @inline(never)
+  private mutating func handleTxn(_ connection: ConnectionPointer, _ frame: Frame) throws(StatusError) -> Bool {
+    let at = connection.pointee.output.openFrame()
+    let isAnswered = try server.txn(
+      frame.body, pin: { view() }, reply: address(connection, frame.header), into: &connection.pointee.output)
+    guard isAnswered else {
+      // Taken back: the answer gets a frame of its own when it comes.
+      connection.pointee.output.truncate(to: at)
+      connection.pointee.deferAnswer()
+      return false
+    }
+    closeFrame(connection, at, frame.header)
+    return true
+  }
+
+  @inline(never)
+  private func handleLease(_ rpc: RPC, _ connection: ConnectionPointer, _ frame: Frame) throws(StatusError) {
+    let reply = address(connection, frame.header)
+    switch rpc {
+    case .leaseGrant: try server.grantLease(frame.body, reply: reply)
+    case .leaseRevoke: try server.revokeLease(frame.body, reply: reply)
+    case .leaseKeepAlive: try server.keepLeaseAlive(frame.body, reply: reply)
+    case .leaseTimeToLive: try server.leaseTimeToLive(frame.body, reply: reply)
+    default: try server.listLeases(frame.body, reply: reply)
     }
   }
 

@@ -20,6 +20,8 @@ package struct SnapshotOptions: Sendable {
   package var sessionsMax = 4
   /// A snapshot that nobody asked for so long is let go.
   package var idle_ms = 60_000
+  /// When there is no room for another, one that nobody asked for so long makes room.
+  package var crowdedIdle_ms = 10_000
   /// Requests that wait, of all clients together.
   package var requestsMax = 64
 
@@ -131,11 +133,24 @@ package final class SnapshotService: @unchecked Sendable {
   private func letGoIdle() {
     let now = monotonicNanoseconds()
     for (id, session) in sessions where now - session.lastUse_ns > UInt64(options.idle_ms) * 1_000_000 {
-      sessions[id] = nil
-      logger.warning(
-        "a snapshot was let go: its client asked for nothing more",
-        metadata: ["snapshot": "\(String(id, radix: 16))", "bytes": "\(session.stream.position)"])
+      letGo(id, session)
     }
+  }
+
+  /// Room for one more: clients that were killed must not keep others waiting for long.
+  private func makeRoom() {
+    guard sessions.count >= options.sessionsMax,
+      let (id, oldest) = sessions.min(by: { $0.value.lastUse_ns < $1.value.lastUse_ns }),
+      monotonicNanoseconds() - oldest.lastUse_ns > UInt64(options.crowdedIdle_ms) * 1_000_000
+    else { return }
+    letGo(id, oldest)
+  }
+
+  private func letGo(_ id: UInt64, _ session: Session) {
+    sessions[id] = nil
+    logger.warning(
+      "a snapshot was let go: its client asked for nothing more",
+      metadata: ["snapshot": "\(String(id, radix: 16))", "bytes": "\(session.stream.position)"])
   }
 
   private func serve(_ job: Job) {
@@ -163,6 +178,7 @@ package final class SnapshotService: @unchecked Sendable {
       }
       return session
     }
+    makeRoom()
     guard sessions.count < options.sessionsMax else {
       throw StatusError(.resourceExhausted, "needletail: \(options.sessionsMax) snapshots are being taken already")
     }
