@@ -9,7 +9,9 @@ import Testing
 struct DeleteRangeTests {
   private static func key(_ i: Int) -> [UInt8] { Array("/registry/".utf8) + Array(String(100_000 + i).utf8) }
 
-  private static func value(_ i: Int) -> [UInt8] { [UInt8](repeating: UInt8(i & 255), count: i % 40 == 7 ? 1500 : i % 30) }
+  private static func value(_ i: Int) -> [UInt8] {
+    [UInt8](repeating: UInt8(i & 255), count: i % 40 == 7 ? 1500 : i % 30)
+  }
 
   /// Each range from each of several places, inside one batch with the tree's other edits and as a batch of its own.
   @Test(arguments: [512, 4096]) func everyLength(pageSize: Int) throws {

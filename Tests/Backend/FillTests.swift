@@ -57,6 +57,7 @@ struct FillTests {
           try batch.append(tree, Self.key(next), [UInt8](repeating: UInt8(next & 255), count: 20))
           // Edits elsewhere come between.
           if next % 97 == 0 { try batch.put(other, Self.key(next), [1]) }
+          if next % 97 == 50, next > 97 { #expect(try batch.delete(other, Self.key(next - 50))) }
           if next % 501 == 500 { try batch.put(tree, Self.key(next - 400), [UInt8](repeating: 7, count: 20)) }
           next += 1
         }

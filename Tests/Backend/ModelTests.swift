@@ -19,6 +19,7 @@ struct ModelTests {
     var options = DatabaseOptions()
     options.pageSize = [512, 512, 1024, 4096][random.below(4)]
     options.reservation = 1 << 30
+    options.hugePages = random.below(2) == 0
     let shapes =
       KeyShape.allCases.filter { _ in random.below(3) == 0 } + [
         KeyShape.allCases[random.below(KeyShape.allCases.count)]

@@ -7,7 +7,7 @@ import Testing
 
 struct GuideTests {
   @Test func everythingTheGuideShows() throws {
-    let directory = FileManager.default.temporaryDirectory.appendingPathComponent("needletail-\(UUID().uuidString)").path
+    let directory = NSTemporaryDirectory() + "/needletail-\(UUID().uuidString)"
     try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(atPath: directory) }
 

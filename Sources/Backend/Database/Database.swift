@@ -49,7 +49,8 @@ public final class Database: @unchecked Sendable {
     _ path: String, _ options: DatabaseOptions = DatabaseOptions()
   ) throws(DatabaseError) -> Database {
     let store = try FilePageStore.open(
-      path, create: options.create, readOnly: options.readOnly, reservation: options.reservation)
+      path, create: options.create, readOnly: options.readOnly, reservation: options.reservation,
+      hugePages: options.hugePages)
     do throws(DatabaseError) {
       return try Database(store: store, path: path, options: options)
     } catch {

@@ -19,6 +19,8 @@ final class FilePageStore: PageStore, @unchecked Sendable {
 
   /// A 2 MiB-aligned mapping lets the kernel map the page cache's large folios as huge pages.
   static let alignment = 2 << 20
+  /// Size of the pieces that the page cache is to hold the file in; divides `alignment`.
+  private let folio: Int
   /// `filled`: up to there the page cache holds the file in large folios, or as it was found when opened.
   private struct Extent {
     var filled: UInt64
@@ -30,7 +32,7 @@ final class FilePageStore: PageStore, @unchecked Sendable {
 
   /// Opens `path`, creating it when `create`; takes the lock that keeps a second writer out.
   static func open(
-    _ path: String, create: Bool, readOnly: Bool, reservation: UInt64
+    _ path: String, create: Bool, readOnly: Bool, reservation: UInt64, hugePages: Bool
   ) throws(DatabaseError) -> FilePageStore {
     var created = false
     var descriptor = Glibc.open(path, (readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC)
@@ -44,18 +46,21 @@ final class FilePageStore: PageStore, @unchecked Sendable {
         throw errno == EWOULDBLOCK ? .inUse(path: path) : .io(operation: "flock \(path)", errno: errno, offset: 0)
       }
       if created { try syncDirectory(of: path) }
-      return try FilePageStore(descriptor: descriptor, path: path, reservation: reservation)
+      return try FilePageStore(descriptor: descriptor, path: path, reservation: reservation, hugePages: hugePages)
     } catch {
       Glibc.close(descriptor)
       throw error
     }
   }
 
-  private init(descriptor: Int32, path: String, reservation: UInt64) throws(DatabaseError) {
+  private init(
+    descriptor: Int32, path: String, reservation: UInt64, hugePages: Bool
+  ) throws(DatabaseError) {
     var status = stat()
     guard fstat(descriptor, &status) == 0 else { throw .io(operation: "fstat \(path)", errno: errno, offset: 0) }
     size = UInt64(status.st_size)
     self.descriptor = descriptor
+    folio = hugePages ? Self.alignment : 64 << 10
     capacity = Self.affordable(max(reservation, size * 2))
     // Reserve with room to align, then map the file over the aligned part.
     mappingLength = Int(capacity) + Self.alignment
@@ -75,7 +80,7 @@ final class FilePageStore: PageStore, @unchecked Sendable {
     madvise(mapped, Int(capacity), MADV_DONTDUMP)
     // Pages not in memory then come in pieces of 2 MiB, which the kernel maps as huge pages (15–20 % on random gets of a
     // reopened file). Not for what may not fit in memory: there each miss would read 2 MiB for one page.
-    if size > 0, size <= Self.physicalMemory / 4 { madvise(mapped, Int(size), MADV_HUGEPAGE) }
+    if hugePages, size > 0, size <= Self.physicalMemory / 4 { madvise(mapped, Int(size), MADV_HUGEPAGE) }
     base = UnsafeRawPointer(mapped)
     extent = Mutex(Extent(filled: size, size: size))
   }
@@ -101,7 +106,7 @@ final class FilePageStore: PageStore, @unchecked Sendable {
       let offset = runs[i].offset
       var end = offset
       // One call for one large folio, so that a call can fill one.
-      let folioEnd = (offset / UInt64(Self.alignment) + 1) * UInt64(Self.alignment)
+      let folioEnd = (offset / UInt64(folio) + 1) * UInt64(folio)
       vectors.removeAll(keepingCapacity: true)
       while i < runs.count, runs[i].offset == end, end < folioEnd, vectors.count < Self.vectorsMax {
         vectors.append(
@@ -159,7 +164,7 @@ final class FilePageStore: PageStore, @unchecked Sendable {
   // MARK: Large folios
 
   /// Sees to it that the bytes from `offset` to `end`, which are about to be written, come into the page cache in folios of
-  /// 2 MiB, which the kernel maps as huge pages (15–20 % on random gets): what a folio's first write does not cover is
+  /// 2 MiB (or what the options say), which the kernel maps as huge pages (15–20 % on random gets): what a folio's first write does not cover is
   /// written with zeros first. A load of sorted input covers most of its folios and writes them once.
   ///
   /// Under the lock, because a checkpoint's bitmap pages are written beside the writer: no zeros may come after them.
@@ -167,8 +172,7 @@ final class FilePageStore: PageStore, @unchecked Sendable {
     var failure: DatabaseError?
     extent.withLock { extent in
       while extent.filled < min(end, extent.size), failure == nil {
-        let folio = UInt64(Self.alignment)
-        let folioEnd = min((extent.filled / folio + 1) * folio, extent.size)
+        let folioEnd = min((extent.filled / UInt64(folio) + 1) * UInt64(folio), extent.size)
         if offset > extent.filled || end < folioEnd {
           do throws(DatabaseError) { try writeZeros(from: extent.filled, to: folioEnd) } catch { failure = error }
         }
