@@ -21,6 +21,8 @@ final class FilePageStore: PageStore, @unchecked Sendable {
   private let stores: FileMapping?
   private var dirty = DirtyFolios()
   private let syncs = Atomic<UInt64>(0)
+  /// Bytes that went through the writable mapping, for tests and reports.
+  private(set) var storedBytes: UInt64 = 0
 
   /// Size of the pieces that the page cache is to hold the file in; divides `FileMapping.alignment`.
   private let folio: Int
@@ -99,6 +101,7 @@ final class FilePageStore: PageStore, @unchecked Sendable {
           guard let bytes = run.bytes.baseAddress else { continue }
           nt_store_page(stores.address + Int(run.offset), bytes, run.bytes.count)
         }
+        storedBytes += end - offset
       } else {
         try writeAll(group, at: offset)
         dirty.add(end - offset, to: number)
