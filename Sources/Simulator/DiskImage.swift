@@ -80,6 +80,16 @@ final class DiskImage {
     touch(offset, count)
   }
 
+  /// All bytes from `offset` on are zeros again.
+  func clear(from offset: Int) {
+    guard offset < capacity else { return }
+    for i in offset / Self.chunk..<block.touched.count where block.touched[i] {
+      let start = max(offset, i * Self.chunk)
+      memset(memory + start, 0, (i + 1) * Self.chunk - start)
+      block.touched[i] = start > i * Self.chunk
+    }
+  }
+
   private func touch(_ offset: Int, _ count: Int) {
     for i in offset / Self.chunk...(offset + count - 1) / Self.chunk { block.touched[i] = true }
   }

@@ -13,6 +13,7 @@ package final class SimulatedPageStore: PageStore, @unchecked Sendable {
     case write(offset: UInt64, count: Int)
     case sync
     case grow(from: UInt64, to: UInt64)
+    case truncate(from: UInt64, to: UInt64)
   }
 
   /// How an operation fails.
@@ -36,6 +37,7 @@ package final class SimulatedPageStore: PageStore, @unchecked Sendable {
   private enum Change {
     case write(offset: Int, bytes: [UInt8])
     case grow(to: UInt64)
+    case truncate(to: UInt64)
   }
 
   package static let sector = 512
@@ -147,6 +149,20 @@ package final class SimulatedPageStore: PageStore, @unchecked Sendable {
     pending.append(.grow(to: newSize))
   }
 
+  package func truncate(to newSize: UInt64) throws(DatabaseError) {
+    guard newSize < size else { return }
+    let fault = begin()
+    let old = size
+    if fault == nil || fault == .partial {
+      visible.clear(from: Int(newSize))
+      size = newSize
+      visible.protect(beyond: Int(newSize))
+      pending.append(.truncate(to: newSize))
+    }
+    observer?(.truncate(from: old, to: newSize))
+    if fault != nil { throw .io(operation: "ftruncate", errno: EIO, offset: newSize) }
+  }
+
   package func release(offset: UInt64, count: UInt64) {
     guard poisonsReleased else { return }
     visible.fill(Self.poison, at: Int(offset), count: Int(count))
@@ -166,6 +182,9 @@ package final class SimulatedPageStore: PageStore, @unchecked Sendable {
   private func persist(_ change: Change) {
     switch change {
     case .grow(let to): durableSize = max(durableSize, to)
+    case .truncate(let to):
+      durable.clear(from: Int(to))
+      durableSize = to
     case .write(let offset, let bytes): bytes.withUnsafeBytes { durable.write($0, at: offset) }
     }
   }
@@ -176,10 +195,15 @@ package final class SimulatedPageStore: PageStore, @unchecked Sendable {
   package func powerCut(
     _ survival: Survival, using random: inout some RandomNumberGenerator
   ) -> SimulatedPageStore {
-    let newSize = sizeAfterPowerCut(survival, using: &random)
+    let (newSize, sizeChanges) = sizeAfterPowerCut(survival, using: &random)
     let image = durable.copy(size: Int(newSize), edge: durable.capacity)
+    var sizeChange = 0
     for (i, change) in pending.enumerated() {
-      guard case .write(let offset, let bytes) = change else { continue }
+      guard case .write(let offset, let bytes) = change else {
+        sizeChange += 1
+        if case .truncate(let to) = change, sizeChange <= sizeChanges { image.clear(from: Int(to)) }
+        continue
+      }
       let isLast = i == pending.count - 1
       let keeps: Bool
       switch survival {
@@ -204,16 +228,25 @@ package final class SimulatedPageStore: PageStore, @unchecked Sendable {
       visible: image.copy(size: Int(newSize), edge: Int(newSize)), durable: image, size: newSize, durableSize: newSize)
   }
 
-  /// Any of the sizes since the last sync may be the one on disk, or a size in between.
-  private func sizeAfterPowerCut(_ survival: Survival, using random: inout some RandomNumberGenerator) -> UInt64 {
-    if survival == .none { return durableSize }
-    if survival == .all { return size }
-    var sizes = [durableSize]
-    for case .grow(let to) in pending {
+  /// Any of the sizes since the last sync may be the one on disk, or a size in the middle of growing; and how many
+  /// changes of size led to it.
+  private func sizeAfterPowerCut(
+    _ survival: Survival, using random: inout some RandomNumberGenerator
+  ) -> (size: UInt64, changes: Int) {
+    if survival == .none { return (durableSize, 0) }
+    var sizes: [(size: UInt64, changes: Int)] = [(durableSize, 0)]
+    for change in pending {
       let last = sizes[sizes.count - 1]
-      sizes += [last + (to - last) * UInt64.random(in: 1...7, using: &random) / 8 & ~4095, to]
+      switch change {
+      case .grow(let to):
+        let part = (to - last.size) * UInt64.random(in: 1...7, using: &random) / 8 & ~4095
+        sizes += [(last.size + part, last.changes + 1), (to, last.changes + 1)]
+      case .truncate(let to): sizes.append((to, last.changes + 1))
+      case .write: break
+      }
     }
-    return sizes.randomElement(using: &random) ?? durableSize
+    if survival == .all { return sizes[sizes.count - 1] }
+    return sizes.randomElement(using: &random) ?? sizes[0]
   }
 
   /// The disk after the process was killed now: nothing is lost, but nothing is safer than it was.

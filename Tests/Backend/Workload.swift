@@ -189,6 +189,20 @@ final class Workload {
     begun = nil
   }
 
+  /// Gives the file's end back; on the way there what is published becomes durable.
+  func shrink() throws -> ShrinkReport {
+    begun = state
+    isWriting = true
+    defer { isWriting = false }
+    let report = try database.shrink()
+    durable = state
+    begun = nil
+    return report
+  }
+
+  /// A tree that the workload did not make, empty at the next batch.
+  func adopt(_ name: String) { state.trees[name] = [:] }
+
   func pin() throws {
     let reader = try database.makeReader()
     pinned.append((reader, reader.pin(), state))

@@ -35,5 +35,11 @@ final class MemoryPageStore: PageStore, @unchecked Sendable {
     self.size = size
   }
 
+  func truncate(to size: UInt64) throws(DatabaseError) {
+    guard size < self.size else { return }
+    memset(UnsafeMutableRawPointer(mutating: base) + Int(size), 0, Int(self.size - size))
+    self.size = size
+  }
+
   func close() {}
 }

@@ -17,15 +17,18 @@ extension Database {
   /// Makes everything published so far durable. Costs the dirty pages and two fdatasyncs; nothing if nothing changed.
   ///
   /// Throws `io` (and the database takes no more writes: what the disk holds is unknown), `latched`, `closed`.
-  package func checkpoint() throws(DatabaseError) {
+  package func checkpoint() throws(DatabaseError) { try checkpoint(force: false) }
+
+  /// `force`: also where nothing changed.
+  func checkpoint(force: Bool) throws(DatabaseError) {
     checkpointLock.lock()
     defer { checkpointLock.unlock() }
-    if let work = try begin() { try finish(work) }
+    if let work = try begin(force: force) { try finish(work) }
   }
 
   /// The part of a checkpoint that writers wait for. Under the checkpoint lock, as `finish` is.
-  func begin() throws(DatabaseError) -> Work? {
-    try withWriter { (writer) throws(DatabaseError) in try pin(&writer, force: false) }
+  func begin(force: Bool = false) throws(DatabaseError) -> Work? {
+    try withWriter { (writer) throws(DatabaseError) in try pin(&writer, force: force) }
   }
 
   /// User words of the durable checkpoint: what a log may forget.
@@ -196,15 +199,21 @@ extension Database {
       let current = readers.current
       let transaction = current.pointee.transaction.load(ordering: .relaxed)
       let next = (transaction / Self.transactionsPerLife + 1) * Self.transactionsPerLife
-      let snapshot = writer.snapshots.take()
-      snapshot.pointee.fill(
-        transaction: next, limit: current.pointee.limit, roots: current.pointee.rootList,
-        words: current.pointee.wordList)
-      readers.publish(snapshot)
-      writer.snapshots.retire(current)
+      republish(&writer, transaction: next)
       return try pin(&writer, force: true)
     }
     if let work { try finish(work) }
+  }
+
+  /// The published state again, under another number and for the file as long as it is now.
+  func republish(_ writer: inout Writer, transaction: UInt64) {
+    let current = readers.current
+    let snapshot = writer.snapshots.take()
+    snapshot.pointee.fill(
+      transaction: transaction, limit: PageID(writer.free.pages), roots: current.pointee.rootList,
+      words: current.pointee.wordList)
+    readers.publish(snapshot)
+    writer.snapshots.retire(current)
   }
 
   static func recover(

@@ -37,6 +37,8 @@ public final class Database: @unchecked Sendable {
   private var writer: Writer
   private let writerLock = Lock()
   let checkpointLock = Lock()
+  /// Taken before all others.
+  let shrinkLock = Lock()
   private var batch: WriteBatch!
 
   // MARK: Opening
@@ -114,7 +116,7 @@ public final class Database: @unchecked Sendable {
     writerLock.lock()
     defer { writerLock.unlock() }
     try checkWritable()
-    reclaim()
+    reclaim(&writer)
     let current = readers.current
     let transaction = current.pointee.transaction.load(ordering: .relaxed) + 1
     batch.open(
@@ -138,17 +140,22 @@ public final class Database: @unchecked Sendable {
   }
 
   /// Frees what no pinned epoch holds any more.
-  private func reclaim() {
-    let epochs = pinnedEpochs()
-    release(writer.reclaimer.reclaim(epochs: epochs))
+  func reclaim(_ writer: inout Writer) {
+    let epochs = pinnedEpochs(writer)
+    release(writer.reclaimer.reclaim(epochs: epochs), &writer)
     writer.snapshots.recycle(epochs: epochs)
   }
 
-  private func release(_ pages: [FreedPage]) {
-    for page in pages { releaseRun(page.first, count: Int(page.count)) }
+  private func release(_ pages: [FreedPage], _ writer: inout Writer) {
+    for page in pages { release(page.first, count: Int(page.count), &writer) }
   }
 
-  private func pinnedEpochs() -> [UInt64] {
+  private func release(_ first: PageID, count: Int, _ writer: inout Writer) {
+    writer.free.release(first, count: count)
+    store.release(offset: offset(of: first), count: UInt64(count) << geometry.shift)
+  }
+
+  private func pinnedEpochs(_ writer: borrowing Writer) -> [UInt64] {
     var epochs = readers.pinned()
     epochs.append(writer.durable)
     if let inFlight = writer.inFlight { epochs.append(inFlight) }
@@ -182,7 +189,7 @@ public final class Database: @unchecked Sendable {
     for id in numbers { writer.free.becameLive(id, count: 1) }
     for (first, run) in batch.scratch.overflows { writer.free.becameLive(first, count: run.pages) }
     for page in batch.freed { writer.free.becamePending(page.first, count: Int(page.count)) }
-    release(writer.reclaimer.add(batch.freed, epochs: pinnedEpochs()))
+    release(writer.reclaimer.add(batch.freed, epochs: pinnedEpochs(writer)), &writer)
     let bytes = runs.reduce(0) { $0 + UInt64($1.bytes.count) }
     writer.bytesSinceCheckpoint += bytes
     writer.statistics.bytesWritten += bytes
@@ -212,6 +219,7 @@ public final class Database: @unchecked Sendable {
   private func allocatePages(_ count: Int) throws(DatabaseError) -> [PageID] {
     while true {
       if let numbers = writer.free.allocate(count) { return numbers }
+      if writer.free.allowAll() { continue }
       try grow(by: count - writer.free.reusablePages)
     }
   }
@@ -258,15 +266,15 @@ extension Database: PageAllocator {
   func allocateRun(_ count: Int) throws(DatabaseError) -> PageID {
     while true {
       if let first = writer.free.allocateRun(count) { return first }
+      if writer.free.allowAll() { continue }
       try grow(by: count + count / 8 + 2 * 4)
       batch.raiseLimit(to: PageID(writer.free.pages))
     }
   }
 
-  func releaseRun(_ first: PageID, count: Int) {
-    writer.free.release(first, count: count)
-    store.release(offset: offset(of: first), count: UInt64(count) << geometry.shift)
-  }
+  func releaseRun(_ first: PageID, count: Int) { release(first, count: count, &writer) }
+
+  func isLive(_ id: PageID) -> Bool { writer.free.isLive(id) }
 }
 
 extension Snapshot {

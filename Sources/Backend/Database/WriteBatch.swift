@@ -8,6 +8,8 @@ import Glibc
 protocol PageAllocator: AnyObject {
   func allocateRun(_ count: Int) throws(DatabaseError) -> PageID
   func releaseRun(_ first: PageID, count: Int)
+  /// Whether the published snapshot reaches the page.
+  func isLive(_ id: PageID) -> Bool
 }
 
 /// The edits of one `Database.write` call. Used by one thread, and only inside that call: kept longer, its methods
@@ -231,6 +233,8 @@ package final class WriteBatch {
   }
 
   func changed() { isChanged = true }
+
+  func isLive(_ id: PageID) -> Bool { allocator.isLive(id) }
 
   // MARK: Values
 

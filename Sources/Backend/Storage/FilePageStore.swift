@@ -223,6 +223,21 @@ final class FilePageStore: PageStore, @unchecked Sendable {
     extent.withLock { $0.size = newSize }
   }
 
+  func truncate(to newSize: UInt64) throws(DatabaseError) {
+    guard newSize < size else { return }
+    // Under the lock: a folio that is gone is fresh when the file grows again.
+    let failure = extent.withLock { extent -> DatabaseError? in
+      guard ftruncate(descriptor, off_t(newSize)) == 0 else {
+        return .io(operation: "ftruncate", errno: errno, offset: newSize)
+      }
+      extent.size = newSize
+      extent.filled = min(extent.filled, newSize)
+      return nil
+    }
+    if let failure { throw failure }
+    size = newSize
+  }
+
   func close() {
     stores?.unmap()
     mapping.unmap()

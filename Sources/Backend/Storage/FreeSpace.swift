@@ -19,6 +19,11 @@ struct FreeSpace {
   private(set) var changedGroups: [[Bool]] = [[], []]
   private(set) var livePages = 0
   private(set) var reusablePages = 0
+  /// Pages from here on are not given out: the file is to end here. As many as the file has, as a rule.
+  private(set) var allowed = 0
+  /// Reusable pages among those.
+  private var forbiddenPages = 0
+  var available: Int { reusablePages - forbiddenPages }
 
   init(geometry: PageGeometry, pages: Int) {
     self.geometry = geometry
@@ -60,6 +65,8 @@ struct FreeSpace {
     reusable.grow(to: (newPages + 63) & ~63)
     let first = pages
     pages = newPages
+    allowed = newPages
+    forbiddenPages = 0
     for page in first..<newPages where !isReserved(page) {
       reusable.insert(page)
       reusablePages += 1
@@ -85,7 +92,7 @@ struct FreeSpace {
   /// Takes `count` pages, lowest first so that the file stays dense and runs stay long. Nil: there are not enough, and
   /// nothing was taken.
   mutating func allocate(_ count: Int) -> [PageID]? {
-    guard count <= reusablePages else { return nil }
+    guard count <= available else { return nil }
     var ids: [PageID] = []
     ids.reserveCapacity(count)
     var position = 0
@@ -103,9 +110,9 @@ struct FreeSpace {
 
   /// Takes `count` contiguous pages, or returns nil.
   mutating func allocateRun(_ count: Int) -> PageID? {
-    guard count <= reusablePages else { return nil }
+    guard count <= available else { return nil }
     var position = 0
-    while let page = reusable.first(from: position) {
+    while let page = reusable.first(from: position), page + count <= allowed {
       let run = reusable.runLength(from: page, limit: count)
       if run == count {
         for offset in 0..<count { reusable.remove(page + offset) }
@@ -122,8 +129,63 @@ struct FreeSpace {
     for page in Int(first)..<Int(first) + count {
       assert(!reusable.contains(page) && !live.contains(page) && !isReserved(page))
       reusable.insert(page)
+      if page >= allowed { forbiddenPages += 1 }
     }
     reusablePages += count
+  }
+
+  // MARK: Shrinking
+
+  func isLive(_ page: PageID) -> Bool { Int(page) < pages && live.contains(Int(page)) }
+
+  /// Up to `max` pages that live at `start` or behind, ascending.
+  func livePages(from start: Int, atMost max: Int) -> [PageID] {
+    var ids: [PageID] = []
+    var position = start
+    while ids.count < max, let page = live.first(from: position) {
+      ids.append(PageID(page))
+      position = page + 1
+    }
+    return ids
+  }
+
+  /// From now on no page is given out from `end` on.
+  mutating func forbid(from end: Int) {
+    allowed = min(end, pages)
+    forbiddenPages = 0
+    var position = allowed
+    while let page = reusable.first(from: position) {
+      let run = reusable.runLength(from: page, limit: pages - page)
+      forbiddenPages += run
+      position = page + run
+    }
+  }
+
+  /// All pages may be given out again; false where they might anyway.
+  @discardableResult
+  mutating func allowAll() -> Bool {
+    guard allowed < pages else { return false }
+    allowed = pages
+    forbiddenPages = 0
+    return true
+  }
+
+  /// The pages from `end` on, which are forbidden, are no longer there. False where one of them is not reusable, or they
+  /// may be given out again.
+  mutating func forget(from end: Int) -> Bool {
+    guard allowed == end, end < pages else { return false }
+    let reserved = (end..<pages).reduce(0) { $0 + (isReserved($1) ? 1 : 0) }
+    guard forbiddenPages == pages - end - reserved else { return false }
+    var position = end
+    while let page = reusable.first(from: position) {
+      reusable.remove(page)
+      position = page + 1
+    }
+    reusablePages -= forbiddenPages
+    forbiddenPages = 0
+    pages = end
+    for area in 0...1 { changedGroups[area].removeLast(changedGroups[area].count - groups) }
+    return true
   }
 
   // MARK: What the published snapshot reaches

@@ -31,6 +31,8 @@ package protocol PageStore: AnyObject, Sendable {
   /// Makes the store at least `size` bytes long, the new ones zeros with space behind them. Throws `noSpace` and
   /// leaves the store as it was when there is none.
   func grow(to size: UInt64) throws(DatabaseError)
+  /// Cuts the store to `size` bytes: nobody reads behind them any more, and no durable state needs what is there.
+  func truncate(to size: UInt64) throws(DatabaseError)
   /// These bytes hold nothing that any reader or any recovery needs; they will be overwritten before they are read.
   func release(offset: UInt64, count: UInt64)
   func close()

@@ -47,6 +47,16 @@ package struct Cursor: ~Copyable {
     }
   }
 
+  /// Where the entry's value is, if in pages of its own. Only while `isValid`.
+  var overflow: OverflowReference? {
+    get throws(DatabaseError) {
+      precondition(isValid)
+      let record = leaf.recordOffset(index, count: leafCount)
+      guard leaf.isRecordInside(record, pageSize: tree.source.pageSize) else { throw tree.source.damaged(leaf.page) }
+      return leaf.isOverflow(record) ? OverflowReference(leaf.page + record + 4 + leaf.tailLength(record)) : nil
+    }
+  }
+
   /// The entry's key, assembled in the cursor's buffer: valid until the next call of `key`. Only while `isValid`.
   package var key: UnsafeRawBufferPointer {
     mutating get throws(DatabaseError) {
