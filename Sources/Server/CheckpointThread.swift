@@ -55,6 +55,8 @@ package final class CheckpointTrigger: @unchecked Sendable {
     }
   }
 
+  var goesOn: Bool { monitor.locked { !isStopping } }
+
   /// Blocks until a checkpoint is due.
   func wait() -> Reason {
     let deadline = monotonicNanoseconds() + UInt64(options.interval_ms) * 1_000_000
@@ -87,6 +89,8 @@ package final class CheckpointThread: @unchecked Sendable {
   private let recycle: @Sendable () -> Void
   private let released: @Sendable (UInt64) -> Void
   private var thread: Thread?
+  /// Used by the thread alone.
+  private var shrinkDue_ns: UInt64 = 0
 
   /// `recycle` wakes the log thread after each checkpoint: it owns the segments. `released` is told up to which
   /// compaction the space is free.
@@ -115,7 +119,7 @@ package final class CheckpointThread: @unchecked Sendable {
 
   private func run() {
     while trigger.wait() == .due {
-      guard checkpoint() else { return }
+      guard checkpoint(), shrink() else { return }
       recycle()
     }
   }
@@ -132,10 +136,49 @@ package final class CheckpointThread: @unchecked Sendable {
       latch.fail("checkpoint: \(error)")
       return false
     }
+    noteDurable()
+    return true
+  }
+
+  private func noteDurable() {
     let words = database.durableWords
     status.checkpointed.store(words[StoreWord.appliedIndex], ordering: .releasing)
     released(words[StoreWord.removedRevision])
     status.checkpoints.wrappingAdd(1, ordering: .relaxed)
-    return true
   }
+
+  /// Where less than half of the file is in use, its end goes back to the file system. False when the database failed.
+  private func shrink() -> Bool {
+    let figures = database.statistics
+    let used = figures.liveBytes + figures.pendingBytes
+    let now = monotonicNanoseconds()
+    guard figures.fileBytes > 2 * used + Self.shrinkBytes, now >= shrinkDue_ns else { return true }
+    shrinkDue_ns = now + Self.shrinkInterval_ns
+    do {
+      let report = try database.shrink { trigger.goesOn }
+      noteDurable()
+      if report.outcome == .shrunk {
+        logger.notice(
+          "gave free space back to the file system",
+          metadata: ["before": "\(report.before)", "after": "\(report.after)"])
+      } else if report.outcome == .held {
+        logger.info("a reader keeps the database file from shrinking")
+      }
+      return true
+    } catch .noSpace {
+      return true
+    } catch .corrupt(let page, let reason) {
+      // Scrubbing and reads will say so too; a shorter file is not worth stopping for.
+      logger.error(
+        "a damaged page keeps the database file from shrinking", metadata: ["page": "\(page)", "reason": "\(reason)"])
+      return true
+    } catch {
+      latch.fail("shrinking the database: \(error)")
+      return false
+    }
+  }
+
+  /// Free space that is not worth the work, and the least time between two attempts.
+  private static let shrinkBytes: UInt64 = 64 << 20
+  private static let shrinkInterval_ns: UInt64 = 60 * 1_000_000_000
 }

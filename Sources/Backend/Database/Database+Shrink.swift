@@ -24,6 +24,8 @@ public struct ShrinkReport: Sendable, Equatable {
     case held
     /// Writers needed the space.
     case needed
+    /// The caller had enough.
+    case stopped
   }
   public var outcome: Outcome
   /// Bytes of the file before and after.
@@ -37,8 +39,10 @@ extension Database {
   /// Readers and writers go on meanwhile; a writer waits for one batch of moves at most, and between two of them they
   /// have as much time to themselves. Costs a copy of each page that lives behind the new end, and where large values do,
   /// a walk through the trees. Throws `io`, `latched`, `closed`, `corrupt`.
+  ///
+  /// `goesOn` is asked before each batch.
   @discardableResult
-  public func shrink() throws(DatabaseError) -> ShrinkReport {
+  public func shrink(while goesOn: () -> Bool = { true }) throws(DatabaseError) -> ShrinkReport {
     shrinkLock.lock()
     defer { shrinkLock.unlock() }
     let before = withWriter { $0.isClosed ? 0 : store.size }
@@ -51,7 +55,7 @@ extension Database {
     var outcome = ShrinkReport.Outcome.compact
     var floor = 0
     while let goal = try beginShrink(floor: floor) {
-      outcome = try shrink(to: goal)
+      outcome = try shrink(to: goal, goesOn)
       if outcome != .needed { break }
       // Free pages that lie apart are of no use to long values: settle for half.
       floor = withWriter { (goal + $0.free.pages) / 2 }
@@ -59,9 +63,9 @@ extension Database {
     return report(outcome)
   }
 
-  private func shrink(to goal: Int) throws(DatabaseError) -> ShrinkReport.Outcome {
+  private func shrink(to goal: Int, _ goesOn: () -> Bool) throws(DatabaseError) -> ShrinkReport.Outcome {
     do throws(DatabaseError) {
-      try moveTail(PageID(goal))
+      guard try moveTail(PageID(goal), goesOn) else { return .stopped }
     } catch {
       if case .noSpace = error { return .needed }
       throw error
@@ -95,24 +99,28 @@ extension Database {
 
   private static let movesPerBatch = 128
 
-  private func moveTail(_ goal: PageID) throws(DatabaseError) {
+  /// False when told to stop.
+  private func moveTail(_ goal: PageID, _ goesOn: () -> Bool) throws(DatabaseError) -> Bool {
     var position = Int(goal)
     while isEndForbidden(Int(goal)) {
       let pages = withWriter { $0.free.livePages(from: position, atMost: Self.movesPerBatch) }
       guard let last = pages.last else { break }
+      guard goesOn() else { return false }
       try moveSome { (batch) throws(DatabaseError) in for page in pages { try batch.move(page) } }
       position = Int(last) + 1
     }
     // What still lives there are values.
-    guard withWriter({ !$0.free.livePages(from: Int(goal), atMost: 1).isEmpty }) else { return }
+    guard withWriter({ !$0.free.livePages(from: Int(goal), atMost: 1).isEmpty }) else { return true }
     for tree in 0..<withWriter({ $0.names.count }) {
       var key: [UInt8]? = []
       while let from = key, isEndForbidden(Int(goal)) {
+        guard goesOn() else { return false }
         try moveSome { (batch) throws(DatabaseError) in
           key = try batch.moveValues(TreeID(UInt8(tree)), reaching: goal, from: from)
         }
       }
     }
+    return true
   }
 
   /// One batch of moves. What moves replace is free only after a checkpoint: there is one before free pages run out.
