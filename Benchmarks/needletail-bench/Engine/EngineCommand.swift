@@ -2,6 +2,8 @@
 import ArgumentParser
 import Foundation
 
+extension RecordShape: ExpressibleByArgument {}
+
 struct EngineCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "engine", abstract: "Workload W on the engine and its peers, interleaved in one process.",
@@ -12,11 +14,15 @@ struct EngineCommand: ParsableCommand {
       A checksum that differs between engines or repetitions ends the run with exit code 1.
       """)
 
+  @Option(help: "Shape of the records: \(RecordShape.allCases.map(\.rawValue).joined(separator: ", ")).")
+  var shape = RecordShape.pods
   @Option(help: "Records.") var n: UInt64 = 1_000_000
   @Option(help: "Reader threads, comma-separated.") var threads = "1,2"
   @Option(help: "Tests, comma-separated; all when left out.") var tests: String?
   @Option(help: "Engines, comma-separated; all when left out.") var engines: String?
   @Option(help: "Repetitions.") var reps = 3
+  @Flag(help: "Run each reading test a second time beside a thread that overwrites records at full speed.")
+  var writer = false
   @Flag(help: "JSON lines on standard output. The default.") var json = false
   @Option(help: "Write the JSON lines to this file instead.") var out: String?
   @Option(help: "Folder for the stores; a temporary one when left out.") var dir: String?
@@ -64,11 +70,12 @@ struct EngineCommand: ParsableCommand {
     defer { folder.remove() }
     let output = try Output(path: out)
     try output.result(Machine.describe(suite: "engine", directory: folder.path))
+    Record.shape = shape
     let names = testNames
     var suite = EngineSuite(
       n: n, threads: try parsedThreads(), reads: ReadTest.allCases.filter { names.contains($0.rawValue) },
       writes: WriteTest.allCases.filter { names.contains($0.rawValue) }, engines: try parsedEngines(),
-      repetitions: reps, directory: folder.path, output: output)
+      repetitions: reps, hasWriter: writer, directory: folder.path, output: output)
     try suite.run()
   }
 }

@@ -26,6 +26,8 @@ protocol EngineSlot: AnyObject {
   func bulk() throws -> Measurement
   func write(_ test: WriteTest, seed: UInt64) throws -> Measurement
   func read(_ test: ReadTest, threads: Int, seed: UInt64, zipf: Zipf?) throws -> [Measurement]
+  /// Runs `body` while a thread overwrites random records at full speed; returns how many it wrote as well.
+  func besideWriter<R>(_ body: () throws -> R) throws -> (result: R, written: UInt64)
   var fileBytes: Int { get }
   func close()
 }
@@ -55,7 +57,7 @@ final class Slot<Store: Engine>: EngineSlot {
   }
 
   /// Files of the writing tests are a few times their data.
-  private func warmMemory() { WarmMemory.touch(bytes: max(256 << 20, Int(n) * 1_200)) }
+  private func warmMemory() { WarmMemory.touch(bytes: max(256 << 20, Int(n) * Record.length * 4)) }
 
   func load() throws -> Measurement {
     close()
@@ -107,6 +109,14 @@ final class Slot<Store: Engine>: EngineSlot {
     }
   }
 
+  func besideWriter<R>(_ body: () throws -> R) throws -> (result: R, written: UInt64) {
+    let store = try opened()
+    let writer = BackgroundWriter(n: n) { try store.write($0, durable: false) }
+    let result = Result { try body() }
+    let written = try writer.stop()
+    return (try result.get(), written)
+  }
+
   /// Blocks the store's files occupy.
   var fileBytes: Int {
     guard let walk = FileManager.default.enumerator(atPath: folder + "/random") else { return 0 }
@@ -131,6 +141,7 @@ struct EngineSuite {
   var writes: [WriteTest]
   var engines: [EngineName]
   var repetitions: Int
+  var hasWriter: Bool
   var directory: String
   let output: Output
 
@@ -140,7 +151,7 @@ struct EngineSuite {
 
   init(
     n: UInt64, threads: [Int], reads: [ReadTest], writes: [WriteTest], engines: [EngineName], repetitions: Int,
-    directory: String, output: Output
+    hasWriter: Bool, directory: String, output: Output
   ) {
     self.n = n
     self.threads = threads
@@ -148,6 +159,7 @@ struct EngineSuite {
     self.writes = writes
     self.engines = engines
     self.repetitions = repetitions
+    self.hasWriter = hasWriter
     self.directory = directory
     self.output = output
   }
@@ -172,6 +184,7 @@ struct EngineSuite {
             let parts = try slot.read(test, threads: threadCount, seed: Self.seed(test.rawValue), zipf: zipf)
             try report(
               test.rawValue, unit: test.unit, name, slot, threadCount, repetition, parts, fileBytes: nil)
+            if hasWriter { try readBesideWriter(test, name, slot, threadCount, repetition, zipf) }
           }
         }
       }
@@ -182,6 +195,19 @@ struct EngineSuite {
       }
     }
     printTable()
+  }
+
+  /// Overwrites store the value that was there: the checksum is the same as without them.
+  private mutating func readBesideWriter(
+    _ test: ReadTest, _ name: EngineName, _ slot: any EngineSlot, _ threads: Int, _ repetition: Int, _ zipf: Zipf?
+  ) throws {
+    let seed = Self.seed(test.rawValue)
+    let (parts, written) = try slot.besideWriter {
+      try slot.read(test, threads: threads, seed: seed, zipf: zipf)
+    }
+    try report(
+      test.rawValue + "+writer", unit: test.unit, name, slot, threads, repetition, parts, fileBytes: nil,
+      written: written)
   }
 
   /// The same choices for every engine and every repetition.
@@ -197,7 +223,7 @@ struct EngineSuite {
 
   private mutating func report(
     _ test: String, unit: String, _ name: EngineName, _ slot: any EngineSlot, _ threads: Int, _ repetition: Int,
-    _ parts: [Measurement], fileBytes: Int?
+    _ parts: [Measurement], fileBytes: Int?, written: UInt64? = nil
   ) throws {
     var latencies = makeLatencies()
     for part in parts { latencies.add(part.latencies) }
@@ -208,6 +234,7 @@ struct EngineSuite {
     line.add("suite", "engine")
     line.add("engine", name.rawValue)
     line.add("test", test)
+    line.add("shape", Record.shape.rawValue)
     line.add("n", Int(n))
     line.add("threads", threads)
     line.add("rep", repetition)
@@ -218,6 +245,7 @@ struct EngineSuite {
     line.add("p999_ns", Int(latencies.valueAtPercentile(99.9)))
     line.add("checksum", hex: checksum)
     if let fileBytes { line.add("file_bytes", fileBytes) }
+    if let written { line.add("written_beside", Int(written)) }
     line.add("config", slot.configuration)
     try output.result(line)
 
@@ -242,7 +270,8 @@ struct EngineSuite {
   private func printTable() {
     guard let base = engines.contains(.lmdb) ? EngineName.lmdb : engines.first else { return }
     output.progress("")
-    output.progress("n = \(n), median of \(repetitions), operations/s and ratio to \(base.rawValue)")
+    output.progress(
+      "\(Record.shape.rawValue), n = \(n), median of \(repetitions), operations/s and ratio to \(base.rawValue)")
     output.progress(padded("", -14) + engines.map { padded($0.rawValue, 20) }.joined())
     for id in order {
       let reference = median(rates[id]?[base] ?? [])

@@ -87,31 +87,28 @@ struct Zipf {
 
 /// The bytes of keys and values.
 enum Record {
-  static let keyLength = 24
-  static let valueWords = 32
-  static let valueLength = valueWords * 8
-  static let length = keyLength + valueLength
-
-  private static let stem: StaticString = "/registry/pods/"
+  /// Chosen once, before any store is opened and any thread started. Hence unsafe: nothing guards it.
+  nonisolated(unsafe) static var shape = RecordShape.pods {
+    didSet {
+      keyLength = shape.keyLength
+      valueLength = shape.valueLength
+      length = keyLength + valueLength
+    }
+  }
+  nonisolated(unsafe) private(set) static var keyLength = 24
+  nonisolated(unsafe) private(set) static var valueLength = 256
+  nonisolated(unsafe) private(set) static var length = 24 + 256
 
   /// Writes the key of `number`: an even number is stored, an odd one is missing.
   @inline(__always)
   static func writeKey(number: UInt64, to destination: UnsafeMutableRawPointer) {
-    destination.copyMemory(from: stem.utf8Start, byteCount: 15)
-    var rest = number
-    var position = keyLength - 1
-    while position >= 15 {
-      let quotient = rest / 10
-      destination.storeBytes(
-        of: UInt8(truncatingIfNeeded: 48 &+ rest &- quotient &* 10), toByteOffset: position, as: UInt8.self)
-      rest = quotient
-      position -= 1
-    }
+    shape.writeKey(number, destination)
   }
 
   static func writeValue(id: UInt64, to destination: UnsafeMutableRawPointer) {
-    for j in 0..<valueWords {
-      let word = mix64(id &* UInt64(valueWords) &+ UInt64(j)).littleEndian
+    let words = valueLength / 8
+    for j in 0..<words {
+      let word = mix64(id &* UInt64(words) &+ UInt64(j)).littleEndian
       destination.storeBytes(of: word, toByteOffset: j * 8, as: UInt64.self)
     }
   }

@@ -113,7 +113,7 @@ final class LoadClient<Wire: ServerWire> {
     guard value.count == Record.valueLength, let start = value.baseAddress else {
       throw BenchError("record \(id): a value of \(value.count) bytes instead of \(Record.valueLength)")
     }
-    let words = UInt64(Record.valueWords)
+    let words = UInt64(Record.valueLength / 8)
     let first = UInt64(littleEndian: start.loadUnaligned(as: UInt64.self))
     let last = UInt64(littleEndian: start.loadUnaligned(fromByteOffset: Record.valueLength - 8, as: UInt64.self))
     guard first == mix64(id &* words), last == mix64(id &* words &+ words &- 1) else {
