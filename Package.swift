@@ -14,6 +14,7 @@ let package = Package(
     .executable(name: "needletail", targets: ["needletail"]),
     .executable(name: "needletailctl", targets: ["needletailctl"]),
     .executable(name: "needletail-bench", targets: ["needletail-bench"]),
+    .executable(name: "needletail-sim", targets: ["needletail-sim"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -48,6 +49,16 @@ let package = Package(
     .target(
       name: "NeedletailSimulator", dependencies: ["NeedletailBackend"], path: "Sources/Simulator",
       swiftSettings: settings),
+
+    // Consensus: a state machine that imports nothing, and the rig that replays published scripts against it.
+    .target(name: "NeedletailRaft", path: "Sources/Raft", swiftSettings: settings),
+    .target(
+      name: "NeedletailRaftScript", dependencies: ["NeedletailRaft"], path: "Sources/RaftScript",
+      swiftSettings: settings),
+    .executableTarget(
+      name: "needletail-sim",
+      dependencies: ["NeedletailRaftScript", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      path: "Sources/needletail-sim", swiftSettings: settings),
 
     // Thin layers on top.
     .target(
