@@ -11,7 +11,7 @@ extension Raft {
     // member that the message is from.
     let mayBeOwn =
       m.type == .appendResponse || m.type == .voteResponse || m.type == .preVoteResponse || m.type == .transferLeader
-    if m.from == Node.none || Node.isLocalThread(m.from) || (m.from == id && !mayBeOwn) {
+    if m.from == Node.none || Node.isLocalThread(m.from) || (m.from == id && (!mayBeOwn || m.reject)) {
       throw .malformed("\(m.type) from \(m.from)")
     }
     if m.to != id { throw .malformed("\(m.type) to \(m.to)") }
