@@ -89,7 +89,13 @@ extension InteractionRig {
       output.write("\(drops ? "dropped: " : "")\(message)\n")
       if drops { continue }
       let member = try member("\(id)")
-      do { try member.raft.step(message) } catch { output.write("\(error)\n") }
+      do {
+        if message.from == message.to || Node.isLocalThread(message.from) {
+          try member.raft.step(fromStorage: message)
+        } else {
+          try member.raft.step(message)
+        }
+      } catch { output.write("\(error)\n") }
     }
     return taken.count
   }

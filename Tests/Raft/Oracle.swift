@@ -126,7 +126,9 @@ struct Oracle {
       var index = last
       while index >= first, index > 0 {
         let (a, b) = (try? one.storage.term(at: index), try? other.storage.term(at: index))
-        if a == b { agrees = true } else if agrees {
+        if a == b {
+          agrees = true
+        } else if agrees {
           throw Violation("logs of \(one.id) and \(other.id) part at \(index) and meet again")
         }
         index -= 1
