@@ -92,7 +92,8 @@ extension Raft {
         throw .malformed("snapshot at \(snapshot.index) stored, never given")
       }
       if m.type == .storageApplyResponse, let last = m.entries.last,
-        last.index > log.applying || last.index < log.applied {
+        last.index > log.applying || last.index < log.applied
+      {
         throw .malformed("entry \(last.index) applied, never given")
       }
     default: throw .malformed("\(m.type) from storage")
