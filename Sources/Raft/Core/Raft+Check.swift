@@ -51,7 +51,7 @@ extension Raft {
   private func checkAppend(_ m: Message) throws(RaftError) {
     var previous = EntryID(term: m.logTerm, index: m.index)
     for entry in m.entries {
-      guard entry.index == previous.index + 1, entry.term >= previous.term, entry.term <= m.term else {
+      guard entry.index == previous.index + 1, entry.term >= max(previous.term, 1), entry.term <= m.term else {
         throw .malformed("entry \(entry.term)/\(entry.index) after \(previous.term)/\(previous.index)")
       }
       previous = entry.id

@@ -8,8 +8,14 @@ extension Raft {
     if role == .leader { tickHeartbeat() } else { tickElection() }
   }
 
-  /// Stands for election now.
-  package mutating func campaign() throws(RaftError) { try handle(Message(.hup)) }
+  /// Stands for election now. Not with leases while a leader was heard of: it may count on our vote not being given away,
+  /// not even to ourselves.
+  package mutating func campaign() throws(RaftError) {
+    if options.readMode == .leaseBased, role != .leader, isLeaderFresh {
+      return warn("\(hex(id)) cannot campaign at term \(term) since a leader's lease may hold")
+    }
+    try handle(Message(.hup))
+  }
 
   /// A message from another member. What it throws has changed nothing.
   package mutating func step(_ message: Message) throws(RaftError) {
