@@ -22,6 +22,8 @@ final class Cluster {
     var limits = false
     var compacts = false
     var stepsDown = false
+    /// Elections follow one another.
+    var churns = false
 
     init(_ random: inout Random) {
       voters = random.pick([1, 2, 3, 3, 3, 5])
@@ -34,6 +36,7 @@ final class Cluster {
       limits = random.chance(50)
       compacts = random.chance(50)
       stepsDown = random.chance(70)
+      churns = random.chance(30)
     }
   }
 
@@ -222,7 +225,7 @@ final class Cluster {
       }
       return
     }
-    try oracle.checkDurable(message, of: member)
+    try oracle.checkDurable(message, of: member, members)
     network.append(message)
   }
 
@@ -262,6 +265,7 @@ final class Cluster {
     case 987..<992: changeNetwork()
     default: try seldom(member)
     }
+    if shape.churns, random.chance(1) { try? random.pick(members).raft?.campaign() }
     try oracle.checkLeaders(members)
   }
 
