@@ -56,7 +56,7 @@ import Testing
         #expect(raft.committed <= raft.lastIndex && raft.applied <= raft.committed && raft.applied >= applied)
       }
       applied = raft.applied
-      if raft.waitingReads > 300 || raft.messages.count > 2000 {
+      if raft.waitingReads > 100 || raft.messages.count > 2000 {
         Issue.record("seed \(seed): \(raft.waitingReads) reads, \(raft.messages.count) messages")
         return
       }

@@ -123,7 +123,10 @@ import Testing
       try raft.step(Message(.readIndex, to: 1, from: 2, entries: [Entry(data: [1])]))
       try settle(&raft, storage)
     }
-    #expect(raft.waitingReads <= 20)
+    #expect(raft.waitingReads == 10)
+    // All of a message's reads or none.
+    try raft.step(Message(.readIndex, to: 1, from: 2, entries: [Entry](repeating: Entry(data: [1]), count: 10)))
+    #expect(raft.waitingReads == 10)
   }
 
   // MARK: Leases

@@ -30,7 +30,7 @@ package struct RaftOptions {
   package var inflightMessagesMax = 256
   /// Bytes of data on their way to a follower. 0: no limit.
   package var inflightBytesMax: UInt64 = 0
-  /// Requests for reads that wait, here or for the leader; beyond it they are dropped.
+  /// Reads that wait, here or at the leader; beyond it they are dropped.
   package var waitingReadsMax = 1 << 16
   /// A leader that hears of no quorum for an election timeout steps down, and members that hear a leader grant no votes.
   package var checkQuorum = false

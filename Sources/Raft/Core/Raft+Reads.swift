@@ -11,26 +11,21 @@ extension Raft {
     return ReadRounds.Position(read: reads.latest, tick: now).context
   }
 
-  var waitingReads: Int {
-    reads.waiting.count + readsBeforeCommit.count + readsToForward.count
-  }
+  /// Contexts of reads that were not answered yet.
+  var waitingReads: Int { reads.contexts + readsToForward.count }
 
   /// A read arrived at the leader.
   mutating func takeRead(_ m: Message) {
-    if waitingReads >= options.waitingReadsMax { return warn("\(hex(id)) too many reads wait; dropping one") }
-    // Before the term's first commit it isn't known what earlier terms committed.
-    if !hasCommittedInTerm {
-      readsBeforeCommit.append(m)
-      return
+    if waitingReads + m.entries.count > options.waitingReadsMax {
+      return warn("\(hex(id)) too many reads wait; dropping \(m.entries.count)")
     }
-    startRead(m)
+    // Before the term's first commit it isn't known what earlier terms committed.
+    if hasCommittedInTerm { startRead(m) } else { reads.postpone(m) }
   }
 
   mutating func releaseReadsBeforeCommit() {
-    if readsBeforeCommit.isEmpty || !hasCommittedInTerm { return }
-    let released = readsBeforeCommit
-    readsBeforeCommit = []
-    for m in released { startRead(m) }
+    if !hasCommittedInTerm { return }
+    for m in reads.takePostponed() { startRead(m) }
   }
 
   private mutating func startRead(_ m: Message) {

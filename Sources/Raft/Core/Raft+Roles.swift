@@ -27,7 +27,6 @@ extension Raft {
     pendingConfigIndex = 0
     uncommittedSize = 0
     reads = ReadRounds()
-    readsBeforeCommit = []
     isLeaseVoid = false
   }
 

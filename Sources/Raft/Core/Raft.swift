@@ -33,8 +33,6 @@ package struct Raft {
   // Reads.
   var readStates: [ReadState] = []
   var reads = ReadRounds()
-  /// Reads that arrived before this term committed anything.
-  var readsBeforeCommit: [Message] = []
   /// Reads of a follower, to leave in one message.
   var readsToForward: [Entry] = []
   /// Leadership was offered to another in this term: it may come to lead at any time, so no lease holds any more.

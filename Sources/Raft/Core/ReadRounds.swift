@@ -46,6 +46,10 @@ struct ReadRounds {
   /// The number of the last read that was confirmed; `waiting` begins after it.
   private var confirmed: UInt64 = 0
   private var acks: [Ack] = []
+  /// Reads that arrived before this term committed anything.
+  private var postponed: [Message] = []
+  /// Contexts in `waiting` and `postponed`.
+  private(set) var contexts = 0
   /// A read arrived since the last message to all left.
   var needsRound = false
 
@@ -53,7 +57,20 @@ struct ReadRounds {
 
   mutating func add(_ request: Message, commit: UInt64) {
     waiting.append(Waiting(request: request, index: commit))
+    contexts += request.entries.count
     needsRound = true
+  }
+
+  mutating func postpone(_ request: Message) {
+    postponed.append(request)
+    contexts += request.entries.count
+  }
+
+  mutating func takePostponed() -> [Message] {
+    let taken = postponed
+    postponed = []
+    contexts -= taken.reduce(0) { $0 + $1.entries.count }
+    return taken
   }
 
   /// A member brought back what a message of this term carried.
@@ -82,6 +99,7 @@ struct ReadRounds {
     let count = Int(reached - confirmed)
     let taken = Array(waiting[..<count])
     waiting.removeFirst(count)
+    contexts -= taken.reduce(0) { $0 + $1.request.entries.count }
     confirmed = reached
     if waiting.isEmpty { needsRound = false }
     return taken
