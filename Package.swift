@@ -14,7 +14,9 @@ let package = Package(
     .executable(name: "needletail", targets: ["needletail"]),
     .executable(name: "needletailctl", targets: ["needletailctl"]),
     .executable(name: "needletail-bench", targets: ["needletail-bench"]),
+    .executable(name: "needletail-sim", targets: ["needletail-sim"]),
   ],
+  traits: [.trait(name: "Mutants", description: "Bugs to switch on, for tests of the tests. Never for use.")],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
@@ -48,6 +50,16 @@ let package = Package(
     .target(
       name: "NeedletailSimulator", dependencies: ["NeedletailBackend"], path: "Sources/Simulator",
       swiftSettings: settings),
+
+    // Consensus: a state machine that imports nothing, and the rig that replays published scripts against it.
+    .target(name: "NeedletailRaft", path: "Sources/Raft", swiftSettings: settings),
+    .target(
+      name: "NeedletailRaftScript", dependencies: ["NeedletailRaft"], path: "Sources/RaftScript",
+      swiftSettings: settings),
+    .executableTarget(
+      name: "needletail-sim",
+      dependencies: ["NeedletailRaftScript", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      path: "Sources/needletail-sim", swiftSettings: settings),
 
     // Thin layers on top.
     .target(
@@ -96,6 +108,11 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(
       name: "SnapshotTests", dependencies: ["NeedletailSnapshot", "NeedletailBackend"], path: "Tests/Snapshot",
+      swiftSettings: settings),
+    .testTarget(
+      name: "RaftTests", dependencies: ["NeedletailRaft"], path: "Tests/Raft", swiftSettings: settings),
+    .testTarget(
+      name: "ConformanceTests", dependencies: ["NeedletailRaftScript"], path: "Tests/Conformance",
       swiftSettings: settings),
     .testTarget(name: "WALTests", dependencies: ["NeedletailWAL"], path: "Tests/WAL", swiftSettings: settings),
     .testTarget(

@@ -1,0 +1,12 @@
+// `needletail-sim`: what Needletail's correctness is checked with, by hand. One file per subcommand.
+
+import ArgumentParser
+
+struct NeedletailSim: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "needletail-sim",
+    abstract: "Checks Needletail's consensus: replays scripts.",
+    subcommands: [RaftScriptCommand.self])
+}
+
+NeedletailSim.main()
