@@ -24,6 +24,7 @@ struct GuideTests {
     try database.backup(to: directory + "/fruit.snapshot")
     try Database.restore(directory + "/fruit.snapshot", to: directory + "/copy.db")
     try database.compact(to: directory + "/small.db")
+    #expect(try database.shrink().outcome == .compact)
     for name in ["copy.db", "small.db"] {
       let copy = try Database.open(directory + "/" + name)
       defer { copy.close() }
