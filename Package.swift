@@ -55,9 +55,14 @@ let package = Package(
     .target(
       name: "NeedletailRaftScript", dependencies: ["NeedletailRaft"], path: "Sources/RaftScript",
       swiftSettings: settings),
+    // Linearizability of recorded histories.
+    .target(name: "NeedletailChecker", path: "Sources/Checker", swiftSettings: settings),
+
     .executableTarget(
       name: "needletail-sim",
-      dependencies: ["NeedletailRaftScript", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      dependencies: [
+        "NeedletailChecker", "NeedletailRaftScript", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
       path: "Sources/needletail-sim", swiftSettings: settings),
 
     // Thin layers on top.
@@ -123,6 +128,8 @@ let package = Package(
     .target(
       name: "FakeServer", dependencies: ["NeedletailClient", "NeedletailRPC"], path: "Tests/FakeServer",
       swiftSettings: settings),
+    .testTarget(
+      name: "CheckerTests", dependencies: ["NeedletailChecker"], path: "Tests/Checker", swiftSettings: settings),
     .testTarget(
       name: "ServerTests",
       dependencies: [
