@@ -2,6 +2,9 @@
 // be split by key: the revision in each answer orders all writes, and that is what makes histories quick to check. What is
 // open is only where the writes went whose answers never came.
 //
+// What no answer can tell any more is taken out of a state: versions behind a compaction, and when a lease may run out
+// once it may. Wrong guesses of long ago then end in one state, instead of being tried in all combinations.
+//
 // Two things that later answers tell are held against a write at once, so that a wrong guess dies where it is made: an
 // answered write owns its revision, and a pair that anyone ever saw with modification revision r was made by the write of r.
 
@@ -91,6 +94,7 @@ struct StoreModel: Model {
       for pair in seen[draft.revision] ?? [] where !isMade(pair) { return nil }
     }
     if let revision = step.answer?.revision, revision != draft.revision { return nil }
+    draft.forgetTimes(until: time_ns)
     let after = states.intern(draft)
     return step.answer == nil && after == state ? nil : after
   }
@@ -122,6 +126,7 @@ struct StoreModel: Model {
     case .compact(let revision):
       guard revision > draft.compacted, revision <= draft.revision else { return false }
       draft.compacted = revision
+      for key in 0..<states.keyCount { draft[key] = draft[key].flatMap { states.cut($0, at: revision) } }
       return true
     case .grant(let lease, let ttl_ns):
       guard draft[lease: lease] == nil else { return false }

@@ -51,6 +51,29 @@ struct StoreStates {
     return versionRows.insert(row).number
   }
 
+  /// The version without those that no read at `revision` or later can see; nil if nothing is left to see.
+  mutating func cut(_ number: Int32, at revision: Int64) -> Int32? {
+    var kept: [Version] = []
+    var next: Int32? = number
+    while let at = next {
+      var version = self.version(at)
+      next = version.older
+      if version.mod <= revision {
+        if version.isDeletion { break }
+        if version.older == nil, kept.isEmpty { return number }
+        version.older = nil
+        next = nil
+      }
+      kept.append(version)
+    }
+    var result: Int32?
+    for var version in kept.reversed() {
+      version.older = result
+      result = self.number(version)
+    }
+    return result
+  }
+
   func version(_ number: Int32) -> Version {
     let first = versionRows.word(0, of: number)
     let second = versionRows.word(1, of: number)
@@ -103,5 +126,12 @@ struct StoreDraft {
       return word == 0 ? nil : Int64(word - 1)
     }
     set { row[1 + (keyCount + 1) / 2 + lease] = newValue.map { UInt64(max(0, $0)) + 1 } ?? 0 }
+  }
+
+  /// A lease that may run out by now may run out at any time.
+  mutating func forgetTimes(until time_ns: Int64) {
+    for word in (1 + (keyCount + 1) / 2)..<row.count where row[word] > 1 && row[word] - 1 <= UInt64(max(0, time_ns)) {
+      row[word] = 1
+    }
   }
 }
