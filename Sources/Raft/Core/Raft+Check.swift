@@ -7,9 +7,11 @@ extension Raft {
   func check(_ m: Message) throws(RaftError) {
     if m.type.isStorageResponse, Node.isLocalThread(m.from) { return try checkStorageResponse(m) }
     if m.type.isLocal { throw .localMessage }
-    // What we say to ourselves comes back through the program, once it is durable.
-    let mayBeOwn = m.type == .appendResponse || m.type == .voteResponse || m.type == .preVoteResponse
-    if m.from == Node.none || Node.isLocalThread(m.from) || (m.from == id && !mayBeOwn) {
+    // What we say to ourselves comes back through the program, once it is durable; and leadership is handed to the
+    // member that the message is from.
+    let mayBeOwn =
+      m.type == .appendResponse || m.type == .voteResponse || m.type == .preVoteResponse || m.type == .transferLeader
+    if m.from == Node.none || Node.isLocalThread(m.from) || (m.from == id && (!mayBeOwn || m.reject)) {
       throw .malformed("\(m.type) from \(m.from)")
     }
     if m.to != id { throw .malformed("\(m.type) to \(m.to)") }
@@ -83,7 +85,8 @@ extension Raft {
       throw .malformed("snapshot at \(snapshot.index) stored, never given")
     }
     if m.type == .storageApplyResponse, let last = m.entries.last,
-      last.index > log.applying || last.index < log.applied {
+      last.index > log.applying || last.index < log.applied
+    {
       throw .malformed("entry \(last.index) applied, never given")
     }
   }

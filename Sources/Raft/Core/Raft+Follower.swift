@@ -27,7 +27,8 @@ extension Raft {
       leader = Node.none
     case .timeoutNow:
       info(
-        "\(hex(id)) [term \(term)] received MsgTimeoutNow from \(hex(m.from)) and starts an election to get leadership.")
+        "\(hex(id)) [term \(term)] received MsgTimeoutNow from \(hex(m.from)) and starts an election to get leadership."
+      )
       // Never a pre-vote: the leader asked for this.
       campaignIfAllowed(.transfer)
     case .readIndex:

@@ -20,17 +20,17 @@ extension Raft {
 
   /// Throws `.proposalDropped` if it will never commit. No error is no promise: it may yet be lost with the leader.
   package mutating func propose(_ data: [UInt8]) throws(RaftError) {
-    try propose([Entry(data: data)])
+    try propose(entries: [Entry(data: data)])
   }
 
   /// Several at once, which saves messages. All are dropped or none.
-  package mutating func propose(_ entries: [Entry]) throws(RaftError) {
+  package mutating func propose(entries: [Entry]) throws(RaftError) {
     if entries.isEmpty { throw .malformed("no proposal") }
     try handle(Message(.propose, from: id, entries: entries))
   }
 
   /// A change that may not enter the log now becomes an empty entry there.
-  package mutating func propose(_ change: ConfigChange) throws(RaftError) { try propose([change.entry]) }
+  package mutating func propose(_ change: ConfigChange) throws(RaftError) { try propose(entries: [change.entry]) }
 
   /// A committed membership change is applied. Every member must call this for every such entry, or for none. Throws
   /// `.badConfigChange` for changes that can't be made, at every member alike: then nothing changed, and that is how the

@@ -77,10 +77,12 @@ package struct Raft {
     switchTo(membership)
     try load(initial.hardState)
     if options.applied > 0 {
-      guard options.applied <= log.committed, options.applied >= log.applied else {
+      guard options.applied <= log.lastIndex, options.applied >= log.applied else {
         throw .badState(
-          "applied(\(options.applied)) is out of range [prevApplied(\(log.applied)), committed(\(log.committed))]")
+          "applied(\(options.applied)) is out of range [prevApplied(\(log.applied)), lastIndex(\(log.lastIndex))]")
       }
+      // What is applied was committed, though the word of that may not have been stored.
+      log.commit(to: options.applied)
       log.applied(to: options.applied, size: 0)
     }
     becomeFollower(term: term, leader: Node.none)

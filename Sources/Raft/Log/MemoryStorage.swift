@@ -8,10 +8,14 @@ package final class MemoryStorage: LogStorage {
   package private(set) var log: [Entry] = []
   /// Asked for a snapshot instead of `latestSnapshot`, where set.
   package var makeSnapshot: (() throws(StorageError) -> Snapshot)?
+  /// The membership as of what the program has applied, where that is kept apart from snapshots.
+  package var members: ConfigState?
 
   package init() {}
 
-  package var initialState: (hardState: HardState, members: ConfigState) { (hardState, latestSnapshot.members) }
+  package var initialState: (hardState: HardState, members: ConfigState) {
+    (hardState, members ?? latestSnapshot.members)
+  }
   package var firstIndex: UInt64 { base.index + 1 }
   package var lastIndex: UInt64 { base.index + UInt64(log.count) }
 

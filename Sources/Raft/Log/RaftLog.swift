@@ -45,7 +45,7 @@ struct RaftLog {
   func term(at index: UInt64) throws(StorageError) -> UInt64 {
     if let term = unstable.term(at: index) { return term }
     // The entry before the first is compacted away, but its term is known: appends after it are matched by it.
-    if index + 1 < firstIndex { throw .compacted }
+    if index < firstIndex - 1 { throw .compacted }
     if index > lastIndex { throw .unavailable }
     return try storage.term(at: index)
   }

@@ -30,8 +30,8 @@ package enum MessageType: UInt8, CaseIterable, Sendable {
   /// Never from another member: said by the program to its own state machine, or by its storage threads.
   package var isLocal: Bool {
     switch self {
-    case .hup, .beat, .unreachable, .snapshotStatus, .checkQuorum, .forgetLeader, .storageAppend, .storageAppendResponse,
-      .storageApply, .storageApplyResponse:
+    case .hup, .beat, .unreachable, .snapshotStatus, .checkQuorum, .forgetLeader, .storageAppend,
+      .storageAppendResponse, .storageApply, .storageApplyResponse:
       true
     default: false
     }
