@@ -1,7 +1,6 @@
 // `needletail-sim check-history FILE…`: were the answers in these histories those of one copy of the data?
 
 import ArgumentParser
-import Glibc
 import NeedletailChecker
 
 struct CheckHistoryCommand: ParsableCommand {
@@ -52,11 +51,6 @@ struct CheckHistoryCommand: ParsableCommand {
       complain(error.line == 0 ? "\(file): \(error.reason)" : "\(file):\(error.line): \(error.reason)")
       return 2
     }
-  }
-
-  private func complain(_ text: String) {
-    let line = Array("needletail-sim: \(text)\n".utf8)
-    _ = Glibc.write(STDERR_FILENO, line, line.count)
   }
 }
 
