@@ -39,7 +39,7 @@ struct SimulatedClient {
     let key = random.pick(SimulatedClient.keys)
     var value = Array("v\(number).\(asked)".utf8)
     // Now and then one of several sectors, so that a power cut can tear it.
-    if random.chance(perMille: 60) { value += [UInt8](repeating: 0x2E, count: random.below(3000)) }
+    if random.chance(perMille: 100) { value += [UInt8](repeating: 0x2E, count: random.below(3000)) }
     switch random.below(100) {
     case 0..<40: request = .command(ClusterCommand(id: id, key: key, kind: .put(value: value)))
     case 40..<47:

@@ -242,7 +242,10 @@ package final class SimulatedCluster {
         continue
       }
       process.storing = (ready, group)
-      if member.losesPowerInWrite { return stop(member, powerCut: true, restarts: true) }
+      // A batch of several sectors, which can tear.
+      if member.losesPowerInWrite, ready.entries.contains(where: { $0.data.count > 600 }) {
+        return stop(member, powerCut: true, restarts: true)
+      }
       queue.add(.stored(member.id, life: member.life), after: random.between(member.disk_ns))
     }
   }
