@@ -8,7 +8,7 @@ SOAK_CYCLES ?= 200
 DATA     ?= ./default.needletail
 SERVE    ?=
 
-.PHONY: help deps deps-test build serve test test-unit test-end-to-end bench lint sanitize soak
+.PHONY: help deps deps-test build serve test test-unit test-end-to-end bench lint sanitize soak mutants
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,7 +58,7 @@ sanitize: deps-test ## The Swift tests under the address and the thread sanitize
 # More seeds and operations for the tests that take them, then the real programs; a failing line names the seed to repeat.
 soak: deps-test build .build-test/release/needletail-sim ## Long runs: model and crash tests with many seeds, SOAK_CYCLES kills under load, random corruption
 	$(SWIFT) build $(TESTBUILD) --build-tests
-	NEEDLETAIL_SEEDS=200 NEEDLETAIL_OPS=200000 NEEDLETAIL_WAL_SOAK=50 NEEDLETAIL_SECONDS=60 \
+	NEEDLETAIL_SEEDS=200 NEEDLETAIL_OPS=200000 NEEDLETAIL_WAL_SOAK=50 NEEDLETAIL_SECONDS=60 NEEDLETAIL_RAFT_SEEDS=20000 \
 	  $(SWIFT) test $(TESTBUILD) --skip-build --no-parallel
 	python3 Tests/EndToEnd/kill.py --programs $(PRODUCTS) --cycles $(SOAK_CYCLES)
 	.build-test/release/needletail-sim run --seeds 3000
@@ -66,3 +66,7 @@ soak: deps-test build .build-test/release/needletail-sim ## Long runs: model and
 	for clients in 4 8 16; do python3 Tests/EndToEnd/linear.py --programs $(PRODUCTS) \
 	  --sim .build-test/release/needletail-sim --seconds 100 --life 12 --clients $$clients || exit 1; done
 	for round in 1 2 3 4 5; do python3 Tests/EndToEnd/badinput.py --programs $(PRODUCTS) || exit 1; done
+
+mutants: deps ## Raft's tests against each of its mutants, in a build of their own; prints what caught it
+	$(SWIFT) build --build-tests --traits Mutants --scratch-path .build-mutants -c release -Xswiftc -enable-testing
+	.ci/raft-mutants .build-mutants

@@ -16,6 +16,7 @@ let package = Package(
     .executable(name: "needletail-bench", targets: ["needletail-bench"]),
     .executable(name: "needletail-sim", targets: ["needletail-sim"]),
   ],
+  traits: [.trait(name: "Mutants", description: "Bugs to switch on, for tests of the tests. Never for use.")],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
@@ -121,6 +122,11 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(
       name: "SnapshotTests", dependencies: ["NeedletailSnapshot", "NeedletailBackend"], path: "Tests/Snapshot",
+      swiftSettings: settings),
+    .testTarget(
+      name: "RaftTests", dependencies: ["NeedletailRaft"], path: "Tests/Raft", swiftSettings: settings),
+    .testTarget(
+      name: "ConformanceTests", dependencies: ["NeedletailRaftScript"], path: "Tests/Conformance",
       swiftSettings: settings),
     .testTarget(name: "WALTests", dependencies: ["NeedletailWAL"], path: "Tests/WAL", swiftSettings: settings),
     .testTarget(

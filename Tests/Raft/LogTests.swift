@@ -67,6 +67,32 @@ import Testing
     }
   }
 
+  /// Halving finds what looking at one after another does, also in compacted logs and beyond the end.
+  @Test func conflictHintsAreThoseOfALinearSearch() throws {
+    var random = Random(3)
+    for _ in 0..<2000 {
+      var terms: [UInt64] = [UInt64(1 + random.below(2))]
+      for _ in 0..<random.below(12) { terms.append(terms[terms.count - 1] + UInt64(random.below(3) / 2)) }
+      let stable = random.below(terms.count + 1)
+      let log = try makeLog(terms, stable: stable, compacted: stable == 0 ? 0 : UInt64(random.below(stable)))
+      for index in 0...UInt64(terms.count + 2) {
+        for term in 0...(terms.last ?? 0) + 1 {
+          var guess = index
+          var expected = EntryID(term: 0, index: 0)
+          while guess > 0 {
+            let ours = try? log.term(at: guess)
+            if ours == nil || ours ?? 0 <= term {
+              expected = EntryID(term: ours ?? 0, index: guess)
+              break
+            }
+            guess -= 1
+          }
+          #expect(log.conflict(upTo: index, term: term) == expected, "\(terms) \(index) \(term)")
+        }
+      }
+    }
+  }
+
   /// Against plain arrays: append, replace, hand over, become durable, in any order.
   @Test func randomLogsMatchAModel() throws {
     for seed in seeds(200) {

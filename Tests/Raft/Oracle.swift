@@ -52,6 +52,13 @@ struct Oracle {
             throw Violation("\(member.id) commits \(raft.committed), which no quorum of \(raft.config) has on disk")
           }
         }
+        // An earlier term's entries commit only together with one of the leader's own.
+        if raft.committed > committedMax, raft.termOfEntry(at: raft.committed) != raft.term {
+          throw Violation("\(member.id) in term \(raft.term) commits \(raft.committed) of an earlier term by counting")
+        }
+      }
+      if let known = applied[raft.committed]?.term, let term = raft.termOfEntry(at: raft.committed), term != known {
+        throw Violation("\(member.id) committed \(term)/\(raft.committed), others applied term \(known)")
       }
       configs[member.id] = raft.config
       committedMax = max(committedMax, raft.committed)
@@ -80,7 +87,7 @@ struct Oracle {
   }
 
   /// Answers leave when what they rest on is durable, and a member has one vote a term.
-  mutating func checkDurable(_ message: Message, of member: Cluster.Member) throws {
+  mutating func checkDurable(_ message: Message, of member: Cluster.Member, _ members: [Cluster.Member]) throws {
     if message.reject { return }
     let storage = member.storage
     if message.type == .voteResponse {
@@ -96,6 +103,15 @@ struct Oracle {
     }
     if message.type == .appendResponse, message.index > storage.lastIndex {
       throw Violation("\(member.id) acknowledges \(message.index), stored up to \(storage.lastIndex)")
+    }
+    if message.type == .appendResponse, message.index > 0, message.to <= NodeID(members.count) {
+      // What is acknowledged is the leader's own entry.
+      guard let leader = members[Int(message.to) - 1].raft, leader.role == .leader, leader.term == message.term,
+        let theirs = leader.termOfEntry(at: message.index), let ours = try? storage.term(at: message.index)
+      else { return }
+      if ours != theirs {
+        throw Violation("\(member.id) acknowledges \(message.index) of term \(ours), the leader's is of \(theirs)")
+      }
     }
   }
 
@@ -126,7 +142,9 @@ struct Oracle {
       var index = last
       while index >= first, index > 0 {
         let (a, b) = (try? one.storage.term(at: index), try? other.storage.term(at: index))
-        if a == b { agrees = true } else if agrees {
+        if a == b {
+          agrees = true
+        } else if agrees {
           throw Violation("logs of \(one.id) and \(other.id) part at \(index) and meet again")
         }
         index -= 1

@@ -196,4 +196,19 @@ import Testing
     try raft.step(Message(.vote, to: 1, from: 3, term: 2, logTerm: 1, index: 1))
     #expect(raft.term == 2 && raft.vote == 3)
   }
+
+  /// The leader counts on this member's vote not being given to anyone, itself included.
+  @Test func nobodyCampaignsWithinALease() throws {
+    var (raft, _) = try makeRaft {
+      $0.checkQuorum = true
+      $0.readMode = .leaseBased
+    }
+    try raft.step(Message(.heartbeat, to: 1, from: 2, term: 1))
+    try raft.campaign()
+    #expect(raft.role == .follower)
+    raft.setRandomizedElectionTicks(1000)
+    for _ in 0..<10 { raft.tick() }
+    try raft.campaign()
+    #expect(raft.role == .candidate)
+  }
 }

@@ -129,7 +129,7 @@ import Testing
     _ = try raft.ready()
     try raft.step(Message(.append, to: 1, from: 2, term: 3, entries: [Entry(term: 1, index: 1)]))
     _ = try raft.ready()
-    for response in first where response.to == 1 { try raft.step(response) }
+    for response in first where response.to == 1 { try raft.step(fromStorage: response) }
     #expect(raft.log.unstable.entries.count == 1)
   }
 

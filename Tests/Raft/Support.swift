@@ -24,10 +24,10 @@ struct Random: RandomNumberGenerator {
 
 func setting(_ name: String) -> Int? { ProcessInfo.processInfo.environment[name].flatMap(Int.init) }
 
-/// The seeds of a randomised test: NEEDLETAIL_SEED alone, or `count` (NEEDLETAIL_SEEDS) from 1.
+/// The seeds of a randomised test: NEEDLETAIL_SEED alone, or `count` (NEEDLETAIL_RAFT_SEEDS) from 1.
 func seeds(_ count: Int) -> [UInt64] {
   if let one = setting("NEEDLETAIL_SEED") { return [UInt64(one)] }
-  return (1...UInt64(setting("NEEDLETAIL_SEEDS") ?? count)).map { $0 }
+  return (1...UInt64(setting("NEEDLETAIL_RAFT_SEEDS") ?? count)).map { $0 }
 }
 
 /// A member of `voters` whose log has entries of the given terms, from 1 on.

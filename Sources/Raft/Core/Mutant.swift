@@ -1,6 +1,10 @@
 // Bugs to switch on, one at a time, to see that a test notices. Compiled only with the package trait `Mutants`; without
 // it `mutant` is the constant false and all its branches vanish. docs/raft-mutants.md says what catches each.
 
+#if Mutants
+  import Glibc
+#endif
+
 package enum Mutant: String, CaseIterable, Sendable {
   case commitsEarlierTerms
   case timerResetByDeniedVote
@@ -30,8 +34,8 @@ package enum Mutant: String, CaseIterable, Sendable {
 }
 
 #if Mutants
-  /// The one bug that is on. Set by tests before they start, read everywhere.
-  nonisolated(unsafe) package var activeMutant: Mutant?
+  /// The one bug that is on, by its name: every program of such a build obeys, and the module still takes no other input.
+  private let activeMutant = getenv("NEEDLETAIL_MUTANT").flatMap { Mutant(rawValue: String(cString: $0)) }
 
   func mutant(_ which: Mutant) -> Bool { activeMutant == which }
 #else

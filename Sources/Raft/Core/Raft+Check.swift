@@ -5,15 +5,10 @@
 
 extension Raft {
   func check(_ m: Message) throws(RaftError) {
-    if m.type.isStorageResponse, Node.isLocalThread(m.from) { return try checkStorageResponse(m) }
     if m.type.isLocal { throw .localMessage }
-    // What we say to ourselves comes back through the program, once it is durable; and leadership is handed to the
-    // member that the message is from.
-    let mayBeOwn =
-      m.type == .appendResponse || m.type == .voteResponse || m.type == .preVoteResponse || m.type == .transferLeader
-    if m.from == Node.none || Node.isLocalThread(m.from) || (m.from == id && (!mayBeOwn || m.reject)) {
-      throw .malformed("\(m.type) from \(m.from)")
-    }
+    // Leadership is handed to whoever the message is from, which may be us.
+    let isOwn = m.from == id && m.type != .transferLeader
+    if m.from == Node.none || Node.isLocalThread(m.from) || isOwn { throw .malformed("\(m.type) from \(m.from)") }
     if m.to != id { throw .malformed("\(m.type) to \(m.to)") }
     if m.type.isResponse, !tracker.progress.contains(m.from) { throw .unknownPeer }
     if m.type.isForwarded ? m.term != 0 : m.term == 0 { throw .malformed("\(m.type) of term \(m.term)") }
@@ -56,7 +51,7 @@ extension Raft {
   private func checkAppend(_ m: Message) throws(RaftError) {
     var previous = EntryID(term: m.logTerm, index: m.index)
     for entry in m.entries {
-      guard entry.index == previous.index + 1, entry.term >= previous.term, entry.term <= m.term else {
+      guard entry.index == previous.index + 1, entry.term >= max(previous.term, 1), entry.term <= m.term else {
         throw .malformed("entry \(entry.term)/\(entry.index) after \(previous.term)/\(previous.index)")
       }
       previous = entry.id
@@ -77,17 +72,31 @@ extension Raft {
     _ = try Changer.restore(members, inflightsOf: tracker, lastIndex: snapshot.index)
   }
 
-  /// From our own threads; wrong ones would be the program's mistake, which is no reason to trap either.
-  private func checkStorageResponse(_ m: Message) throws(RaftError) {
+  /// Answers that our own storage threads give, or release. Wrong ones would be the program's mistake, which is no reason
+  /// to trap either.
+  func check(fromStorage m: Message) throws(RaftError) {
     guard options.asyncStorageWrites else { throw .misuse("storage answers without asynchronous storage writes") }
-    guard m.term <= term else { throw .malformed("\(m.type) of term \(m.term)") }
-    if let snapshot = m.snapshot, snapshot.index > log.committed {
-      throw .malformed("snapshot at \(snapshot.index) stored, never given")
-    }
-    if m.type == .storageApplyResponse, let last = m.entries.last,
-      last.index > log.applying || last.index < log.applied
-    {
-      throw .malformed("entry \(last.index) applied, never given")
+    // A pre-vote is for the next term.
+    let termMax = m.type == .preVoteResponse ? term + 1 : term
+    if m.to != id || m.term > termMax { throw .malformed("\(m.type) to \(m.to) of term \(m.term)") }
+    switch m.type {
+    case .appendResponse, .voteResponse, .preVoteResponse:
+      if m.from != id || m.term == 0 || m.reject { throw .malformed("\(m.type) from \(m.from)") }
+      if !tracker.progress.contains(id) { throw .unknownPeer }
+      if m.type == .appendResponse, m.term == term, m.index > log.lastIndex {
+        throw .malformed("acknowledged \(m.index), beyond the log's end \(log.lastIndex)")
+      }
+    case .storageAppendResponse, .storageApplyResponse:
+      if !Node.isLocalThread(m.from) { throw .localMessage }
+      if let snapshot = m.snapshot, snapshot.index > log.committed {
+        throw .malformed("snapshot at \(snapshot.index) stored, never given")
+      }
+      if m.type == .storageApplyResponse, let last = m.entries.last,
+        last.index > log.applying || last.index < log.applied
+      {
+        throw .malformed("entry \(last.index) applied, never given")
+      }
+    default: throw .malformed("\(m.type) from storage")
     }
   }
 }

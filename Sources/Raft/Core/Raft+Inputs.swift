@@ -8,13 +8,25 @@ extension Raft {
     if role == .leader { tickHeartbeat() } else { tickElection() }
   }
 
-  /// Stands for election now.
-  package mutating func campaign() throws(RaftError) { try handle(Message(.hup)) }
+  /// Stands for election now. Not with leases while a leader was heard of: it may count on our vote not being given away,
+  /// not even to ourselves.
+  package mutating func campaign() throws(RaftError) {
+    if options.readMode == .leaseBased, role != .leader, isLeaderFresh {
+      return warn("\(hex(id)) cannot campaign at term \(term) since a leader's lease may hold")
+    }
+    try handle(Message(.hup))
+  }
 
-  /// A message from another member, or from the storage threads. What it throws has changed nothing, but for proposals:
-  /// `.proposalDropped` may come after the message's term was taken over.
+  /// A message from another member. What it throws has changed nothing.
   package mutating func step(_ message: Message) throws(RaftError) {
     try check(message)
+    try handle(message)
+  }
+
+  /// One of the responses in a message to a storage thread, addressed to this member: what it waited for is done. Apart
+  /// from `step`, so that nobody outside can claim that something is durable here.
+  package mutating func step(fromStorage message: Message) throws(RaftError) {
+    try check(fromStorage: message)
     try handle(message)
   }
 

@@ -83,6 +83,7 @@ struct ReadRounds {
     let taken = Array(waiting[..<count])
     waiting.removeFirst(count)
     confirmed = reached
+    if waiting.isEmpty { needsRound = false }
     return taken
   }
 

@@ -102,14 +102,20 @@ struct RaftLog {
 
   /// The best guess where this log and one whose entry at some index has `term` still agree: the largest index up to
   /// `index` whose term is not larger, or is unknown (then 0).
+  ///
+  /// Terms never decrease along a log, so that halving finds it, however long the log.
   func conflict(upTo index: UInt64, term: UInt64) -> EntryID {
-    var guess = index
-    while guess > 0 {
-      guard let ours = try? self.term(at: guess) else { return EntryID(term: 0, index: guess) }
-      if ours <= term { return EntryID(term: ours, index: guess) }
-      guess -= 1
+    if index > lastIndex { return EntryID(term: 0, index: index) }
+    // Invariant: entries from `high` on have larger terms; `low` is before all whose term is known, or hasn't a larger.
+    let first = firstIndex - 1
+    var low = first == 0 ? 0 : first - 1
+    if index <= low { return EntryID(term: 0, index: index) }
+    var high = index + 1
+    while high - low > 1 {
+      let middle = low + (high - low) / 2
+      if termOrZero(at: middle) <= term { low = middle } else { high = middle }
     }
-    return EntryID(term: 0, index: 0)
+    return EntryID(term: termOrZero(at: low), index: low)
   }
 
   // MARK: Appending

@@ -60,7 +60,6 @@ package struct Tracker: Equatable, Sendable {
 
   /// The first vote of a member counts, and no other.
   mutating func recordVote(_ id: NodeID, granted: Bool) {
-    if mutant(.selfCountedTwice), granted { votes.append((id, granted)) }
     if votes.contains(where: { $0.id == id }) { return }
     votes.append((id, granted))
   }
@@ -73,10 +72,7 @@ package struct Tracker: Equatable, Sendable {
       guard let vote = votes.first(where: { $0.id == id }) else { continue }
       if vote.granted { granted += 1 } else { rejected += 1 }
     }
-    if mutant(.selfCountedTwice) {
-      let yes = votes.count { $0.granted }
-      return (granted, rejected, yes > config.voters.incoming.count / 2 ? .won : .pending)
-    }
+    if mutant(.selfCountedTwice), granted + 1 > config.voters.incoming.count / 2 { return (granted, rejected, .won) }
     let result = config.voters.voteResult { id in votes.first { $0.id == id }?.granted }
     return (granted, rejected, result)
   }
