@@ -22,10 +22,11 @@ struct SeededGenerator: RandomNumberGenerator {
 
 func setting(_ name: String) -> String? { ProcessInfo.processInfo.environment[name] }
 
-/// The seeds of a randomised test: NEEDLETAIL_SEED alone, or `count` of them from 1, times NEEDLETAIL_SEEDS.
+/// The seeds of a randomised test: NEEDLETAIL_SEED alone, or `count` of them from 1; up to ten times as many with
+/// NEEDLETAIL_SEEDS.
 func seeds(_ count: Int) -> [UInt64] {
   if let seed = setting("NEEDLETAIL_SEED").flatMap({ UInt64($0) }) { return [seed] }
-  let factor = setting("NEEDLETAIL_SEEDS").flatMap { Int($0) } ?? 1
+  let factor = min(10, max(1, setting("NEEDLETAIL_SEEDS").flatMap { Int($0) } ?? 1))
   return (1...UInt64(count * factor)).map { $0 }
 }
 
