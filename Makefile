@@ -33,15 +33,16 @@ test-unit: deps-test ## The Swift tests alone
 	$(SWIFT) build $(TESTBUILD) --build-tests
 	bash .ci/unit-tests $(SWIFT) test $(TESTBUILD) --skip-build --no-parallel
 
-test-end-to-end: deps-test build .build-test/release/needletail-bench ## The real programs alone: Debian's package index, SIGKILL under load, bad input, snapshots
+test-end-to-end: deps-test build .build-test/release/needletail-bench .build-test/release/needletail-sim ## The real programs alone: Debian's package index, SIGKILL under load, linearizability, bad input, snapshots
 	python3 Tests/EndToEnd/bench.py --programs $(PRODUCTS) --bench .build-test/release/needletail-bench
 	python3 Tests/EndToEnd/debian.py --programs $(PRODUCTS)
 	python3 Tests/EndToEnd/kill.py --programs $(PRODUCTS) --cycles 5
+	python3 Tests/EndToEnd/linear.py --programs $(PRODUCTS) --sim .build-test/release/needletail-sim --seconds 8
 	python3 Tests/EndToEnd/badinput.py --programs $(PRODUCTS)
 	python3 Tests/EndToEnd/snapshot.py --programs $(PRODUCTS)
 
-.build-test/release/needletail-bench:
-	$(SWIFT) build $(TESTBUILD) --product needletail-bench
+.build-test/release/needletail-%:
+	$(SWIFT) build $(TESTBUILD) --product needletail-$*
 
 bench: deps-test build ## Engine and server benchmarks beside their peers, small; results in perf/results
 	$(SWIFT) build -c release --product needletail-bench
@@ -55,11 +56,15 @@ sanitize: deps-test ## The Swift tests under the address and the thread sanitize
 	$(SWIFT) test --sanitize=thread --scratch-path .build-tsan
 
 # More seeds and operations for the tests that take them, then the real programs; a failing line names the seed to repeat.
-soak: deps-test build ## Long runs: model and crash tests with many seeds, SOAK_CYCLES kills under load, random corruption
+soak: deps-test build .build-test/release/needletail-sim ## Long runs: model and crash tests with many seeds, SOAK_CYCLES kills under load, random corruption
 	$(SWIFT) build $(TESTBUILD) --build-tests
 	NEEDLETAIL_SEEDS=200 NEEDLETAIL_OPS=200000 NEEDLETAIL_WAL_SOAK=50 NEEDLETAIL_SECONDS=60 NEEDLETAIL_RAFT_SEEDS=20000 \
 	  $(SWIFT) test $(TESTBUILD) --skip-build --no-parallel
 	python3 Tests/EndToEnd/kill.py --programs $(PRODUCTS) --cycles $(SOAK_CYCLES)
+	.build-test/release/needletail-sim run --seeds 3000
+	.build-test/release/needletail-sim run --seeds 100 --from 1000000 --seconds 30
+	for clients in 4 8 16; do python3 Tests/EndToEnd/linear.py --programs $(PRODUCTS) \
+	  --sim .build-test/release/needletail-sim --seconds 100 --life 12 --clients $$clients || exit 1; done
 	for round in 1 2 3 4 5; do python3 Tests/EndToEnd/badinput.py --programs $(PRODUCTS) || exit 1; done
 
 mutants: deps ## Raft's tests against each of its mutants, in a build of their own; prints what caught it

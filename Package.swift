@@ -56,9 +56,23 @@ let package = Package(
     .target(
       name: "NeedletailRaftScript", dependencies: ["NeedletailRaft"], path: "Sources/RaftScript",
       swiftSettings: settings),
+    // Linearizability of recorded histories.
+    .target(name: "NeedletailChecker", path: "Sources/Checker", swiftSettings: settings),
+
+    // Whole clusters of the real parts on simulated disks, network and time.
+    .target(
+      name: "NeedletailClusterSimulator",
+      dependencies: [
+        "NeedletailBackend", "NeedletailBytes", "NeedletailChecker", "NeedletailMVCC", "NeedletailRaft",
+        "NeedletailRPC", "NeedletailSimulator", "NeedletailWAL",
+      ], path: "Sources/ClusterSimulator", swiftSettings: settings),
+
     .executableTarget(
       name: "needletail-sim",
-      dependencies: ["NeedletailRaftScript", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      dependencies: [
+        "NeedletailChecker", "NeedletailClusterSimulator", "NeedletailRaftScript", "NeedletailSimulator",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
       path: "Sources/needletail-sim", swiftSettings: settings),
 
     // Thin layers on top.
@@ -129,6 +143,11 @@ let package = Package(
     .target(
       name: "FakeServer", dependencies: ["NeedletailClient", "NeedletailRPC"], path: "Tests/FakeServer",
       swiftSettings: settings),
+    .testTarget(
+      name: "ClusterSimulatorTests", dependencies: ["NeedletailClusterSimulator", "NeedletailSimulator"],
+      path: "Tests/ClusterSimulator", swiftSettings: settings),
+    .testTarget(
+      name: "CheckerTests", dependencies: ["NeedletailChecker"], path: "Tests/Checker", swiftSettings: settings),
     .testTarget(
       name: "ServerTests",
       dependencies: [

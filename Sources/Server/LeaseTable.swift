@@ -29,6 +29,8 @@ package struct LeaseTable {
 
   package var count: Int { leases.count }
 
+  package func contains(_ id: Int64) -> Bool { leases[id] != nil }
+
   /// A lease begins, or begins again at a start: then with what a checkpoint left of it, and a grace.
   package mutating func grant(
     _ id: Int64, ttl: Int64, remaining: Int64 = 0, grace_ns: UInt64 = 0, now_ns: UInt64

@@ -158,36 +158,50 @@ package final class LeaseThread: @unchecked Sendable {
 
   // MARK: Answers
 
+  // The table is told of a commit after it is published, so that clients may have seen what the table has not: an answer
+  // is made from both, and where the tree has or lacks a lease the tree is right. A view that is pinned here is no older
+  // than what the table was told.
+
   /// A lease that is gone, or is going, is answered with no time.
   private func keepAlive(_ id: Int64, _ now: UInt64, _ reply: ReplyAddress?, _ reader: ReaderHandle) {
+    let view = reader.pin()
+    defer { reader.unpin() }
     var answer = LeaseResponse()
     answer.id = id
-    if let (ttl, hadCheckpoint) = table.renew(id, now_ns: now) {
-      answer.ttl = ttl
-      // After a restart it shall have all of its time again.
-      if hadCheckpoint { propose([(id, 0)]) }
+    answer.header = header(view)
+    do {
+      if let record = try store.lease(view, id) {
+        if !table.contains(id) {
+          // Its time begins when the table hears of it, which is no earlier than now.
+          answer.ttl = record.ttl
+        } else if let (ttl, hadCheckpoint) = table.renew(id, now_ns: now) {
+          answer.ttl = ttl
+          // After a restart it shall have all of its time again.
+          if hadCheckpoint { propose([(id, 0)]) }
+        }
+      }
+    } catch {
+      return fail(StatusError(error), to: reply)
     }
-    answer.header = header(reader)
     send(answer, to: reply)
   }
 
   private func timeToLive(
     _ id: Int64, withKeys: Bool, _ now: UInt64, _ reply: ReplyAddress?, _ reader: ReaderHandle
   ) {
+    let view = reader.pin()
+    defer { reader.unpin() }
     var answer = LeaseResponse()
     answer.id = id
     answer.ttl = -1
-    answer.header = header(reader)
-    if let (granted, remaining) = table.timeToLive(id, now_ns: now) {
-      answer.ttl = remaining
-      answer.grantedTTL = granted
-      if withKeys {
-        let view = reader.pin()
-        defer { reader.unpin() }
-        do { answer.keys = try store.keys(of: id, view) } catch {
-          return fail(StatusError(error), to: reply)
-        }
+    answer.header = header(view)
+    do {
+      if let record = try store.lease(view, id) {
+        (answer.grantedTTL, answer.ttl) = table.timeToLive(id, now_ns: now) ?? (record.ttl, record.ttl)
+        if withKeys { answer.keys = try store.keys(of: id, view) }
       }
+    } catch {
+      return fail(StatusError(error), to: reply)
     }
     send(answer, to: reply)
   }
@@ -195,7 +209,11 @@ package final class LeaseThread: @unchecked Sendable {
   private func header(_ reader: ReaderHandle) -> ResponseHeader {
     let view = reader.pin()
     defer { reader.unpin() }
-    return ResponseHeader(
+    return header(view)
+  }
+
+  private func header(_ view: SnapshotView) -> ResponseHeader {
+    ResponseHeader(
       clusterID: store.identity.clusterID, memberID: store.identity.memberID,
       revision: Int64(clamping: view.word(StoreWord.revision)), raftTerm: status.term.load(ordering: .relaxed))
   }

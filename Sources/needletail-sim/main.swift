@@ -5,8 +5,8 @@ import ArgumentParser
 struct NeedletailSim: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "needletail-sim",
-    abstract: "Checks Needletail's consensus: replays scripts.",
-    subcommands: [RaftScriptCommand.self])
+    abstract: "Checks Needletail's consensus: replays scripts, judges histories, simulates clusters.",
+    subcommands: [RaftScriptCommand.self, CheckHistoryCommand.self, RunCommand.self, ReplayCommand.self])
 }
 
 NeedletailSim.main()
