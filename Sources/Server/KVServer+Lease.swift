@@ -7,6 +7,7 @@ extension KVServer {
   package func grantLease(_ body: UnsafeRawBufferPointer, reply: ReplyAddress) throws(StatusError) {
     let request = try leaseRequest("LeaseGrantRequest", body)
     guard request.first <= StoreWriter.leaseTTLMax else { throw StatusError(MVCCError.leaseTTLTooLarge) }
+    guard try admit(Quota.leaseCost, reply: reply) else { return }
     let id = request.second == 0 ? Int64.random(in: 1...Int64.max) : request.second
     let chosen = LeaseRequestView.grant(id: id, ttl: max(request.first, leases.options.ttlMin)).encoded()
     let refusal: StatusError? = chosen.withUnsafeBytes { body in
@@ -22,6 +23,7 @@ extension KVServer {
 
   package func revokeLease(_ body: UnsafeRawBufferPointer, reply: ReplyAddress) throws(StatusError) {
     _ = try leaseRequest("LeaseRevokeRequest", body)
+    _ = try admit(0, reply: reply)
     try propose(.leaseRevoke, body, reply)
   }
 

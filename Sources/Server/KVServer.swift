@@ -12,12 +12,14 @@ package final class KVServer: Sendable {
   let leases: LeaseThread
   private let consensus: any Consensus
   private let snapshots: SnapshotService
+  let hashes: HashService
+  let quota: Quota
   private let requestLimit: Int
   private let txnOperationsMax: Int
 
   package init(
     _ store: Store, status: NodeStatus, consensus: any Consensus, leases: LeaseThread, snapshots: SnapshotService,
-    requestLimit: Int, txnOperationsMax: Int
+    hashes: HashService, quota: Quota, requestLimit: Int, txnOperationsMax: Int
   ) {
     self.leases = leases
     self.txnOperationsMax = txnOperationsMax
@@ -25,6 +27,8 @@ package final class KVServer: Sendable {
     self.status = status
     self.consensus = consensus
     self.snapshots = snapshots
+    self.hashes = hashes
+    self.quota = quota
     self.requestLimit = requestLimit
   }
 
@@ -49,9 +53,9 @@ package final class KVServer: Sendable {
   package func put(_ body: UnsafeRawBufferPointer, reply: ReplyAddress) throws(StatusError) {
     let request: PutRequestView
     do { request = try PutRequestView(body) } catch { throw malformed("PutRequest", error) }
-    do throws(MVCCError) {
-      try PutCommand(request).validate(keyLimit: store.keyLimit)
-    } catch { throw StatusError(error) }
+    let command = PutCommand(request)
+    do throws(MVCCError) { try command.validate(keyLimit: store.keyLimit) } catch { throw StatusError(error) }
+    guard try admit(Transaction.cost(of: command), reply: reply) else { return }
     try propose(.put, body, reply)
   }
 
@@ -60,6 +64,7 @@ package final class KVServer: Sendable {
     let request: DeleteRangeRequestView
     do { request = try DeleteRangeRequestView(body) } catch { throw malformed("DeleteRangeRequest", error) }
     do { try DeleteRangeCommand(request).validate() } catch { throw StatusError(error) }
+    _ = try admit(0, reply: reply)
     try propose(.deleteRange, body, reply)
   }
 
@@ -83,13 +88,14 @@ package final class KVServer: Sendable {
         return true
       }
     } catch { throw StatusError(error) }
-    try propose(.txn, body, reply)
+    if try admit(transaction.putCost, reply: reply) { try propose(.txn, body, reply) }
     return false
   }
 
   /// Judges a compaction as far as that needs no store, which is not at all, and proposes it.
   package func compact(_ body: UnsafeRawBufferPointer, reply: ReplyAddress) throws(StatusError) {
     do { _ = try CompactionRequestView(body) } catch { throw malformed("CompactionRequest", error) }
+    _ = try admit(0, reply: reply)
     try propose(.compact, body, reply)
   }
 
@@ -99,7 +105,7 @@ package final class KVServer: Sendable {
   }
 
   func propose(
-    _ tag: CommandTag, _ body: UnsafeRawBufferPointer, _ reply: ReplyAddress
+    _ tag: CommandTag, _ body: UnsafeRawBufferPointer, _ reply: ReplyAddress?
   ) throws(StatusError) {
     guard Command.headSize + body.count <= requestLimit else { throw StatusError.requestTooLarge }
     try consensus.propose(tag, body, reply: reply)

@@ -16,6 +16,9 @@ package enum RPC: UInt8, CaseIterable, Sendable {
   case status
   case health
   case snapshot
+  case alarm
+  case hash
+  case hashKV
 
   package static var count: Int { allCases.count }
 
@@ -36,6 +39,9 @@ package enum RPC: UInt8, CaseIterable, Sendable {
     case .status: self = .status
     case .health: self = .health
     case .snapshot: self = .snapshot
+    case .alarm: self = .alarm
+    case .hash: self = .hash
+    case .hashKV: self = .hashKV
     default: return nil
     }
   }
@@ -45,7 +51,7 @@ package enum RPC: UInt8, CaseIterable, Sendable {
     switch self {
     case .range, .put, .deleteRange, .txn, .compact: "etcdserverpb.KV"
     case .leaseGrant, .leaseRevoke, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases: "etcdserverpb.Lease"
-    case .status, .snapshot: "etcdserverpb.Maintenance"
+    case .status, .snapshot, .alarm, .hash, .hashKV: "etcdserverpb.Maintenance"
     case .health: "grpc.health.v1.Health"
     }
   }
@@ -65,22 +71,25 @@ package enum RPC: UInt8, CaseIterable, Sendable {
     case .status: "Status"
     case .health: "Check"
     case .snapshot: "Snapshot"
+    case .alarm: "Alarm"
+    case .hash: "Hash"
+    case .hashKV: "HashKV"
     }
   }
 
-  /// True where the request goes through the log and its answer comes later; a transaction that only reads is the
-  /// exception.
+  /// True where the request goes through the log and its answer comes later; a transaction that only reads, and the list
+  /// of alarms, are the exceptions.
   package var isWrite: Bool {
     switch self {
-    case .put, .deleteRange, .txn, .compact, .leaseGrant, .leaseRevoke: true
-    case .range, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases, .status, .health, .snapshot: false
+    case .put, .deleteRange, .txn, .compact, .leaseGrant, .leaseRevoke, .alarm: true
+    case .range, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases, .status, .health, .snapshot, .hash, .hashKV: false
     }
   }
 
   /// True where another thread answers later.
   package var isDeferred: Bool {
     switch self {
-    case .leaseKeepAlive, .leaseTimeToLive, .leaseLeases, .snapshot: true
+    case .leaseKeepAlive, .leaseTimeToLive, .leaseLeases, .snapshot, .hash, .hashKV: true
     default: isWrite
     }
   }

@@ -16,6 +16,9 @@ package enum Method: UInt16, CaseIterable, Sendable {
   case status = 16
   case health = 17
   case snapshot = 18
+  case alarm = 19
+  case hash = 20
+  case hashKV = 21
 }
 
 /// Bits of a header's flags.

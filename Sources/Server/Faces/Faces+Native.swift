@@ -109,6 +109,16 @@ extension Faces {
       try server.snapshot(frame.body, reply: address(connection, frame.header))
       connection.pointee.deferAnswer()
       return false
+    case .alarm:
+      return try handleAlarm(connection, frame)
+    case .hash:
+      try server.hash(reply: address(connection, frame.header))
+      connection.pointee.deferAnswer()
+      return false
+    case .hashKV:
+      try server.hashKV(frame.body, reply: address(connection, frame.header))
+      connection.pointee.deferAnswer()
+      return false
     case .status:
       let at = connection.pointee.output.openFrame()
       status().encode(to: &connection.pointee.output)
@@ -129,6 +139,20 @@ extension Faces {
       frame.body, pin: { view() }, reply: address(connection, frame.header), into: &connection.pointee.output)
     guard isAnswered else {
       // Taken back: the answer gets a frame of its own when it comes.
+      connection.pointee.output.truncate(to: at)
+      connection.pointee.deferAnswer()
+      return false
+    }
+    closeFrame(connection, at, frame.header)
+    return true
+  }
+
+  @inline(never)
+  private mutating func handleAlarm(_ connection: ConnectionPointer, _ frame: Frame) throws(StatusError) -> Bool {
+    let at = connection.pointee.output.openFrame()
+    let isAnswered = try server.alarm(
+      frame.body, pin: { view() }, reply: address(connection, frame.header), into: &connection.pointee.output)
+    guard isAnswered else {
       connection.pointee.output.truncate(to: at)
       connection.pointee.deferAnswer()
       return false
@@ -202,6 +226,7 @@ extension Faces {
     answer.raftTerm = node.term.load(ordering: .relaxed)
     answer.raftAppliedIndex = node.applied.load(ordering: .relaxed)
     if let illness = illness() { answer.errors = [illness] }
+    answer.errors += node.alarms.list.map { AlarmMember($0).description }
     return answer
   }
 
