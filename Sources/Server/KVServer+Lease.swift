@@ -6,8 +6,9 @@ extension KVServer {
   /// Chooses the id, where the client leaves it open, and raises the TTL to the least there is; then proposes.
   package func grantLease(_ body: UnsafeRawBufferPointer, reply: ReplyAddress) throws(StatusError) {
     let request = try leaseRequest("LeaseGrantRequest", body)
-    guard request.first <= StoreWriter.leaseTTLMax else { throw StatusError(MVCCError.leaseTTLTooLarge) }
+    // In etcd's order: what an alarm refuses is not looked at.
     guard try admit(Quota.leaseCost, reply: reply) else { return }
+    guard request.first <= StoreWriter.leaseTTLMax else { throw StatusError(MVCCError.leaseTTLTooLarge) }
     let id = request.second == 0 ? Int64.random(in: 1...Int64.max) : request.second
     let chosen = LeaseRequestView.grant(id: id, ttl: max(request.first, leases.options.ttlMin)).encoded()
     let refusal: StatusError? = chosen.withUnsafeBytes { body in
