@@ -150,7 +150,7 @@ extension Store {
       }
     } else {
       var scan = PastScan(
-        RangeReader(store: self, state: state, range: .everything, revision: revision), descends: false)
+        RangeReader(store: self, state: state, range: .everything, revision: revision, bound: .max), descends: false)
       while try scan.next(&entry) {
         guard question.goesOn() else { return false }
         add(entry, to: &hasher)

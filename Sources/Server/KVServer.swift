@@ -15,12 +15,16 @@ package final class KVServer: Sendable {
   let hashes: HashService
   let quota: Quota
   private let requestLimit: Int
+  /// Answers up to this size are built at once.
+  private let inlineAnswerLimit: Int
   private let txnOperationsMax: Int
 
   package init(
     _ store: Store, status: NodeStatus, consensus: any Consensus, leases: LeaseThread, snapshots: SnapshotService,
-    hashes: HashService, quota: Quota, requestLimit: Int, txnOperationsMax: Int
+    hashes: HashService, quota: Quota, requestLimit: Int, inlineAnswerLimit: Int,
+    txnOperationsMax: Int
   ) {
+    self.inlineAnswerLimit = inlineAnswerLimit
     self.leases = leases
     self.txnOperationsMax = txnOperationsMax
     self.store = store
@@ -38,15 +42,36 @@ package final class KVServer: Sendable {
   }
 
   /// Appends a RangeResponse body. On one node every view holds all that was acknowledged before it was pinned, because
-  /// answers follow publication: linearizable and serializable reads are the same.
+  /// answers follow publication: linearizable and serializable reads are the same. A large answer is not appended but
+  /// given as a stream, which pins a snapshot of its own.
+  @inline(__always)
   package func range(
     _ view: SnapshotView, _ request: RangeRequestView, into out: inout OutBuffer
-  ) throws(StatusError) {
+  ) throws(StatusError) -> RangeStream? {
     guard var query = RangeQuery(request) else {
       throw request.key.isEmpty ? StatusError.emptyKey : StatusError.invalidSortOption
     }
     query.term = status.term.load(ordering: .relaxed)
-    do { try store.range(view, query, into: &out) } catch { throw StatusError(error) }
+    do throws(MVCCError) {
+      try store.range(view, query, inlineLimit: inlineAnswerLimit, into: &out)
+      return nil
+    } catch {
+      return try stream(query, insteadOf: error)
+    }
+  }
+
+  @inline(never)
+  private func stream(_ query: RangeQuery, insteadOf error: MVCCError) throws(StatusError) -> RangeStream {
+    guard case .answerTooLarge(let limit) = error, limit == inlineAnswerLimit, limit < store.answerLimit,
+      query.target == .key
+    else { throw StatusError(error) }
+    return try stream(query, .measured)
+  }
+
+  private func stream(_ query: RangeQuery, _ form: RangeStream.Form) throws(StatusError) -> RangeStream {
+    let reader: ReaderHandle
+    do { reader = try store.database.makeReader() } catch { throw StatusError.tooManyLargeRanges }
+    do { return try RangeStream(store, reader, query, form) } catch { throw StatusError(error) }
   }
 
   /// Judges a put and proposes it; `body` is the request message. The answer comes through the reply sink.

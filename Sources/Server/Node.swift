@@ -29,6 +29,8 @@ package struct NodeOptions: Sendable {
   package var txnOperationsMax = 128
   /// Bound of one answer in bytes.
   package var answerLimit = 1 << 30
+  /// A range whose answer is larger is sent in pieces.
+  package var inlineAnswerLimit = 4 << 20
 
   package init(dataDirectory: String) {
     self.dataDirectory = dataDirectory
@@ -116,7 +118,8 @@ package final class Node: @unchecked Sendable {
     hashes = HashService(store, status: status, sink: sink)
     server = KVServer(
       store, status: status, consensus: singleNode, leases: leases, snapshots: snapshots, hashes: hashes, quota: quota,
-      requestLimit: requestLimit, txnOperationsMax: options.txnOperationsMax)
+      requestLimit: requestLimit, inlineAnswerLimit: options.inlineAnswerLimit,
+      txnOperationsMax: options.txnOperationsMax)
     let server = server
     apply.raiseNoSpace = { server.raiseNoSpace() }
     logger.info(

@@ -111,7 +111,8 @@ private enum Text {
       Refusal(.txn, txn(many), .invalidArgument, Text.operations),
       Refusal(.txn, txn(gets + [.txn(TxnRequest(then: gets))]), .invalidArgument, Text.operations),
       Refusal(.txn, txn([.put(put()), .put(put())]), .invalidArgument, Text.duplicate),
-      Refusal(.txn, txn([.put(put()), .deleteRange(DeleteRangeRequest(.all))]), .invalidArgument, Text.duplicate),
+      Refusal(
+        .txn, txn([.put(put()), .deleteRange(DeleteRangeRequest(.prefix(key)))]), .invalidArgument, Text.duplicate),
       Refusal(.txn, txn([.put(put()), .txn(TxnRequest(else: [.put(put())]))]), .invalidArgument, Text.duplicate),
       Refusal(.txn, txn([], if: [Compare(.key([]), .equal, .version(0))]), .invalidArgument, Text.key),
       Refusal(.txn, txn([.put(put { $0.key = [] })]), .invalidArgument, Text.key),

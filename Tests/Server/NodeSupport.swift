@@ -169,7 +169,12 @@ final class RunningNode {
         request.key = key
         request.rangeEnd = end
         adjust(&request)
-        try node.server.range(view, request, into: &out)
+        if let stream = try node.server.range(view, request, into: &out) {
+          out.removeAll()
+          while try !stream.measure(entriesMax: 100) {}
+          while try !stream.write(into: &out, bytesMax: 1000) {}
+          #expect(out.count == stream.size)
+        }
       }
     }
     return try RangeResponse(out.bytes)

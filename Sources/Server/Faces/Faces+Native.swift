@@ -32,6 +32,7 @@ extension Faces {
 
   @inline(__always)
   mutating func receiveNative(_ connection: ConnectionPointer, _ bytes: UnsafeRawBufferPointer) -> Int {
+    if _slowPath(connection.pointee.isProducing) { return continuePieces(connection, bytes) }
     var parser = FrameParser(bytes, side: .server, bodyLimit: FrameLimits.requestBodyBytes)
     do throws(FrameError) {
       while connection.pointee.mayAnswer, let frame = try parser.next() { serve(connection, frame) }
@@ -84,7 +85,11 @@ extension Faces {
       let request: RangeRequestView
       do { request = try RangeRequestView(frame.body) } catch { throw malformed("RangeRequest", error) }
       let at = connection.pointee.output.openFrame()
-      try server.range(view(), request, into: &connection.pointee.output)
+      if let stream = try server.range(view(), request, into: &connection.pointee.output) {
+        connection.pointee.output.truncate(to: at)
+        try beginPieces(stream, connection, frame)
+        return false
+      }
       closeFrame(connection, at, frame.header)
       return true
     case .put:
@@ -196,7 +201,9 @@ extension Faces {
   mutating func completeNative(_ connection: ConnectionPointer?, _ reply: UnsafeMutablePointer<Mail>) {
     let address = reply.pointee.address
     let status = reply.pointee.status
-    if let connection {
+    if let connection, connection.pointee.isProducing {
+      pieces[connection.pointee.slot]?.hold(reply)
+    } else if let connection {
       let at = connection.pointee.output.openFrame()
       connection.pointee.output.append(reply.body)
       connection.pointee.output.closeFrame(
