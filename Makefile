@@ -59,5 +59,6 @@ soak: deps-test build ## Long runs: model and crash tests with many seeds, SOAK_
 	$(SWIFT) build $(TESTBUILD) --build-tests
 	NEEDLETAIL_SEEDS=200 NEEDLETAIL_OPS=200000 NEEDLETAIL_WAL_SOAK=50 NEEDLETAIL_SECONDS=60 \
 	  $(SWIFT) test $(TESTBUILD) --skip-build --no-parallel
+	NEEDLETAIL_OPS=2000000 $(SWIFT) test $(TESTBUILD) --skip-build --no-parallel --filter MVCCTests.ModelTests
 	python3 Tests/EndToEnd/kill.py --programs $(PRODUCTS) --cycles $(SOAK_CYCLES)
 	for round in 1 2 3 4 5; do python3 Tests/EndToEnd/badinput.py --programs $(PRODUCTS) || exit 1; done

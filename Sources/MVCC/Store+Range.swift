@@ -7,13 +7,11 @@ extension Store {
   /// Appends a RangeResponse body to `out`. On an error nothing is left behind in `out`. A point get is O(log n); a range
   /// is O(log n + answer), its count included. A range in the order of keys whose answer is larger than `inlineLimit`
   /// throws `answerTooLarge` with that limit: it is for a `RangeStream`.
-  package func range(
-    _ view: SnapshotView, _ query: RangeQuery, inlineLimit: Int = .max, into out: inout OutBuffer
-  ) throws(MVCCError) {
+  package func range(_ view: SnapshotView, _ query: RangeQuery, into out: inout OutBuffer) throws(MVCCError) {
     guard query.key.count > 0 else { throw .keyNotProvided }
     if query.isPlainGet { return try pointGet(view, query, into: &out) }
     let mark = out.count
-    do { try generalRange(view, query, min(inlineLimit, answerLimit), into: &out) } catch {
+    do { try generalRange(view, query, into: &out) } catch {
       out.truncate(to: mark)
       throw error
     }
@@ -35,10 +33,8 @@ extension Store {
     out.advance(at - start)
   }
 
-  private func generalRange(
-    _ view: SnapshotView, _ query: RangeQuery, _ bound: Int, into out: inout OutBuffer
-  ) throws(MVCCError) {
-    try range(state(view), query, .whole(term: query.term), bound, into: &out)
+  private func generalRange(_ view: SnapshotView, _ query: RangeQuery, into out: inout OutBuffer) throws(MVCCError) {
+    try range(state(view), query, .whole(term: query.term), min(inlineLimit, answerLimit), into: &out)
   }
 
   /// Appends the RangeResponse that is a part of a transaction's answer. What an error leaves behind is the caller's to

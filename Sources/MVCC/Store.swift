@@ -45,23 +45,26 @@ package final class Store: Sendable {
   package let keyLimit: Int
   /// Bound of one answer in bytes.
   package let answerLimit: Int
+  /// Bound of what `range` appends at once.
+  package let inlineLimit: Int
   let header: AnswerHeader
 
   private typealias Trees = (TreeID, TreeID, TreeID, TreeID, TreeID)
 
-  private init(database: Database, identity: StoreIdentity, trees: Trees, answerLimit: Int) {
+  private init(database: Database, identity: StoreIdentity, trees: Trees, answerLimit: Int, inlineLimit: Int) {
     self.database = database
     self.identity = identity
     (current, graveyard, log, lease, meta) = trees
     keyLimit = database.maxKeyLength
     self.answerLimit = answerLimit
+    self.inlineLimit = inlineLimit
     header = AnswerHeader(identity)
   }
 
   /// Opens the store in `database`, or makes it there with the identity given. A store of another format or another
   /// identity is refused.
   package static func open(
-    _ database: Database, identity: StoreIdentity, answerLimit: Int = 1 << 30
+    _ database: Database, identity: StoreIdentity, answerLimit: Int = 1 << 30, inlineLimit: Int = .max
   ) throws(MVCCError) -> Store {
     let trees: Trees
     do {
@@ -91,7 +94,8 @@ package final class Store: Sendable {
     } catch {
       throw .corrupt("opening: \(error)")
     }
-    return Store(database: database, identity: identity, trees: trees, answerLimit: answerLimit)
+    return Store(
+      database: database, identity: identity, trees: trees, answerLimit: answerLimit, inlineLimit: inlineLimit)
   }
 }
 

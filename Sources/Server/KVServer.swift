@@ -5,6 +5,13 @@ import NeedletailBytes
 import NeedletailMVCC
 import NeedletailRPC
 
+/// Why a range was not appended.
+package enum RangeFailure: Error {
+  case refused(StatusError)
+  /// Its answer is larger than what is built at once: `rangeStream` gives it.
+  case large
+}
+
 /// Immutable, shared by all reactors.
 package final class KVServer: Sendable {
   package let store: Store
@@ -15,16 +22,12 @@ package final class KVServer: Sendable {
   let hashes: HashService
   let quota: Quota
   private let requestLimit: Int
-  /// Answers up to this size are built at once.
-  private let inlineAnswerLimit: Int
   private let txnOperationsMax: Int
 
   package init(
     _ store: Store, status: NodeStatus, consensus: any Consensus, leases: LeaseThread, snapshots: SnapshotService,
-    hashes: HashService, quota: Quota, requestLimit: Int, inlineAnswerLimit: Int,
-    txnOperationsMax: Int
+    hashes: HashService, quota: Quota, requestLimit: Int, txnOperationsMax: Int
   ) {
-    self.inlineAnswerLimit = inlineAnswerLimit
     self.leases = leases
     self.txnOperationsMax = txnOperationsMax
     self.store = store
@@ -42,36 +45,39 @@ package final class KVServer: Sendable {
   }
 
   /// Appends a RangeResponse body. On one node every view holds all that was acknowledged before it was pinned, because
-  /// answers follow publication: linearizable and serializable reads are the same. A large answer is not appended but
-  /// given as a stream, which pins a snapshot of its own.
-  @inline(__always)
+  /// answers follow publication: linearizable and serializable reads are the same. What is refused, or too large to be
+  /// appended, is thrown: finding out costs the others nothing.
   package func range(
     _ view: SnapshotView, _ request: RangeRequestView, into out: inout OutBuffer
-  ) throws(StatusError) -> RangeStream? {
-    guard var query = RangeQuery(request) else {
-      throw request.key.isEmpty ? StatusError.emptyKey : StatusError.invalidSortOption
-    }
-    query.term = status.term.load(ordering: .relaxed)
-    do throws(MVCCError) {
-      try store.range(view, query, inlineLimit: inlineAnswerLimit, into: &out)
-      return nil
-    } catch {
-      return try stream(query, insteadOf: error)
+  ) throws(RangeFailure) {
+    guard let query = query(request) else { throw .refused(invalid(request)) }
+    do { try store.range(view, query, into: &out) } catch {
+      guard case .answerTooLarge(let limit) = error, limit < store.answerLimit, query.target == .key else {
+        throw .refused(StatusError(error))
+      }
+      throw .large
     }
   }
 
-  @inline(never)
-  private func stream(_ query: RangeQuery, insteadOf error: MVCCError) throws(StatusError) -> RangeStream {
-    guard case .answerTooLarge(let limit) = error, limit == inlineAnswerLimit, limit < store.answerLimit,
-      query.target == .key
-    else { throw StatusError(error) }
-    return try stream(query, .measured)
-  }
-
-  private func stream(_ query: RangeQuery, _ form: RangeStream.Form) throws(StatusError) -> RangeStream {
+  /// A range too large for `range`, on a snapshot of its own.
+  package func rangeStream(
+    _ request: RangeRequestView, _ form: RangeStream.Form
+  ) throws(StatusError) -> RangeStream {
+    guard let query = query(request) else { throw invalid(request) }
     let reader: ReaderHandle
     do { reader = try store.database.makeReader() } catch { throw StatusError.tooManyLargeRanges }
     do { return try RangeStream(store, reader, query, form) } catch { throw StatusError(error) }
+  }
+
+  @inline(__always)
+  private func query(_ request: RangeRequestView) -> RangeQuery? {
+    guard var query = RangeQuery(request) else { return nil }
+    query.term = status.term.load(ordering: .relaxed)
+    return query
+  }
+
+  private func invalid(_ request: RangeRequestView) -> StatusError {
+    request.key.isEmpty ? StatusError.emptyKey : StatusError.invalidSortOption
   }
 
   /// Judges a put and proposes it; `body` is the request message. The answer comes through the reply sink.

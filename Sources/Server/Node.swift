@@ -118,8 +118,7 @@ package final class Node: @unchecked Sendable {
     hashes = HashService(store, status: status, sink: sink)
     server = KVServer(
       store, status: status, consensus: singleNode, leases: leases, snapshots: snapshots, hashes: hashes, quota: quota,
-      requestLimit: requestLimit, inlineAnswerLimit: options.inlineAnswerLimit,
-      txnOperationsMax: options.txnOperationsMax)
+      requestLimit: requestLimit, txnOperationsMax: options.txnOperationsMax)
     let server = server
     apply.raiseNoSpace = { server.raiseNoSpace() }
     logger.info(
@@ -184,7 +183,11 @@ package final class Node: @unchecked Sendable {
     _ directory: DataDirectory, _ database: Database, _ options: NodeOptions
   ) throws(ServerError) -> Recovered {
     let store: Store
-    do { store = try Store.open(database, identity: directory.identity, answerLimit: options.answerLimit) } catch {
+    do {
+      store = try Store.open(
+        database, identity: directory.identity, answerLimit: options.answerLimit,
+        inlineLimit: options.inlineAnswerLimit)
+    } catch {
       throw .store(error)
     }
     let start = try applied(database)

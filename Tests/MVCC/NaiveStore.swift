@@ -148,7 +148,27 @@ struct NaiveStore {
     if revision <= compacted { throw .compacted }
     if revision > self.revision { throw .futureRevision }
     compacted = revision
+    forget()
     return self.revision
+  }
+
+  /// What no question can be about any more, so that long runs stay quick: below the compacted revision only each key's
+  /// last change counts.
+  private mutating func forget() {
+    for (key, versions) in history {
+      let first = versions.firstIndex { $0.revision >= compacted } ?? versions.count
+      if first > 1 { history[key] = Array(versions[(first - 1)...]) }
+    }
+    var lasting: Set<Bytes> = []
+    var kept: [Change] = []
+    for change in changes.reversed() {
+      guard change.main < compacted else {
+        kept.append(change)
+        continue
+      }
+      if lasting.insert(change.key).inserted { kept.append(change) }
+    }
+    changes = kept.reversed()
   }
 
   // MARK: Leases

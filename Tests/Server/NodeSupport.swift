@@ -169,8 +169,10 @@ final class RunningNode {
         request.key = key
         request.rangeEnd = end
         adjust(&request)
-        if let stream = try node.server.range(view, request, into: &out) {
-          out.removeAll()
+        do { try node.server.range(view, request, into: &out) } catch RangeFailure.refused(let error) {
+          throw error
+        } catch RangeFailure.large {
+          let stream = try node.server.rangeStream(request, .measured)
           while try !stream.measure(entriesMax: 100) {}
           while try !stream.write(into: &out, bytesMax: 1000) {}
           #expect(out.count == stream.size)

@@ -85,9 +85,9 @@ extension Faces {
       let request: RangeRequestView
       do { request = try RangeRequestView(frame.body) } catch { throw malformed("RangeRequest", error) }
       let at = connection.pointee.output.openFrame()
-      if let stream = try server.range(view(), request, into: &connection.pointee.output) {
+      do { try server.range(view(), request, into: &connection.pointee.output) } catch {
         connection.pointee.output.truncate(to: at)
-        try beginPieces(stream, connection, frame)
+        try rangeFailed(error, request, connection, frame)
         return false
       }
       closeFrame(connection, at, frame.header)

@@ -42,8 +42,18 @@ extension Faces {
   /// Of one reactor: each pins a reader.
   private static var piecewiseMax: Int { 48 }
 
+  /// Refuses, or begins to answer in pieces.
   @inline(never)
-  mutating func beginPieces(
+  mutating func rangeFailed(
+    _ failure: RangeFailure, _ request: RangeRequestView, _ connection: ConnectionPointer, _ frame: Frame
+  ) throws(StatusError) {
+    switch failure {
+    case .refused(let error): throw error
+    case .large: try beginPieces(try server.rangeStream(request, .measured), connection, frame)
+    }
+  }
+
+  private mutating func beginPieces(
     _ stream: RangeStream, _ connection: ConnectionPointer, _ frame: Frame
   ) throws(StatusError) {
     guard pieces.count < Faces.piecewiseMax else { throw StatusError.tooManyLargeRanges }
