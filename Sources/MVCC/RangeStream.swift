@@ -30,7 +30,7 @@ package final class RangeStream {
   /// Bytes of the whole answer, when it has been measured.
   package private(set) var size = 0
 
-  /// For queries in the order of keys that `store.range` has found valid; takes `reader` over.
+  /// For queries in the order of keys; takes `reader` over.
   package init(_ store: Store, _ reader: ReaderHandle, _ asked: RangeQuery, _ form: Form) throws(MVCCError) {
     // The request's bytes go away long before the answer is written.
     let room = UnsafeMutableRawBufferPointer.allocate(
@@ -55,8 +55,15 @@ package final class RangeStream {
     scan = AnyScan(range, descends: query.order == .descend)
     let start = head.reserve(AnswerHeader.maxSize)
     head.advance(store.header.write(start, revision: state.revision, term: query.term) - start)
-    // Between the first look and this pin a compaction may have passed.
+    // As `Store.range` judges; and between its look and this pin a compaction may have passed.
+    guard query.key.count > 0 else { throw .keyNotProvided }
+    guard revision <= state.revision else { throw .futureRevision }
     guard revision >= state.compacted else { throw .compacted }
+    guard query.countOnly else { return }
+    var count = OutBuffer()
+    if !range.range.isEmpty { appendCount(try range.count(), to: &count) }
+    tail = count
+    scan = AnyScan()
   }
 
   deinit {

@@ -5,13 +5,6 @@ import NeedletailBytes
 import NeedletailMVCC
 import NeedletailRPC
 
-/// Why a range was not appended.
-package enum RangeFailure: Error {
-  case refused(StatusError)
-  /// Its answer is larger than what is built at once: `rangeStream` gives it.
-  case large
-}
-
 /// Immutable, shared by all reactors.
 package final class KVServer: Sendable {
   package let store: Store
@@ -45,35 +38,37 @@ package final class KVServer: Sendable {
   }
 
   /// Appends a RangeResponse body. On one node every view holds all that was acknowledged before it was pinned, because
-  /// answers follow publication: linearizable and serializable reads are the same. What is refused, or too large to be
-  /// appended, is thrown: finding out costs the others nothing.
+  /// answers follow publication: linearizable and serializable reads are the same. One whose answer is larger than what is
+  /// built at once throws `largeAnswer`, and `rangeStream` gives it: the way of all others knows nothing of it.
   package func range(
     _ view: SnapshotView, _ request: RangeRequestView, into out: inout OutBuffer
-  ) throws(RangeFailure) {
-    guard let query = query(request) else { throw .refused(invalid(request)) }
-    do { try store.range(view, query, into: &out) } catch {
-      guard case .answerTooLarge(let limit) = error, limit < store.answerLimit, query.target == .key else {
-        throw .refused(StatusError(error))
-      }
-      throw .large
-    }
+  ) throws(StatusError) {
+    guard var query = RangeQuery(request) else { throw invalid(request) }
+    query.term = status.term.load(ordering: .relaxed)
+    do { try store.range(view, query, into: &out) } catch { throw refusal(of: query, error) }
   }
 
-  /// A range too large for `range`, on a snapshot of its own.
+  /// No answer to anybody.
+  package static let largeAnswer = StatusError(.internal, "needletail: an answer in pieces")
+
+  @inline(never)
+  private func refusal(of query: RangeQuery, _ error: MVCCError) -> StatusError {
+    guard case .answerTooLarge(let limit) = error, limit < store.answerLimit, query.target == .key else {
+      return StatusError(error)
+    }
+    return KVServer.largeAnswer
+  }
+
+  /// A range in pieces, on a snapshot of its own. Only in the order of keys.
   package func rangeStream(
     _ request: RangeRequestView, _ form: RangeStream.Form
   ) throws(StatusError) -> RangeStream {
-    guard let query = query(request) else { throw invalid(request) }
+    guard var query = RangeQuery(request) else { throw invalid(request) }
+    guard query.target == .key else { throw StatusError.invalidSortOption }
+    query.term = status.term.load(ordering: .relaxed)
     let reader: ReaderHandle
     do { reader = try store.database.makeReader() } catch { throw StatusError.tooManyLargeRanges }
     do { return try RangeStream(store, reader, query, form) } catch { throw StatusError(error) }
-  }
-
-  @inline(__always)
-  private func query(_ request: RangeRequestView) -> RangeQuery? {
-    guard var query = RangeQuery(request) else { return nil }
-    query.term = status.term.load(ordering: .relaxed)
-    return query
   }
 
   private func invalid(_ request: RangeRequestView) -> StatusError {

@@ -19,6 +19,7 @@ package enum RPC: UInt8, CaseIterable, Sendable {
   case alarm
   case hash
   case hashKV
+  case rangeStream
 
   package static var count: Int { allCases.count }
 
@@ -42,6 +43,7 @@ package enum RPC: UInt8, CaseIterable, Sendable {
     case .alarm: self = .alarm
     case .hash: self = .hash
     case .hashKV: self = .hashKV
+    case .rangeStream: self = .rangeStream
     default: return nil
     }
   }
@@ -49,7 +51,7 @@ package enum RPC: UInt8, CaseIterable, Sendable {
   /// gRPC's names, as metrics and logs show them.
   package var service: String {
     switch self {
-    case .range, .put, .deleteRange, .txn, .compact: "etcdserverpb.KV"
+    case .range, .put, .deleteRange, .txn, .compact, .rangeStream: "etcdserverpb.KV"
     case .leaseGrant, .leaseRevoke, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases: "etcdserverpb.Lease"
     case .status, .snapshot, .alarm, .hash, .hashKV: "etcdserverpb.Maintenance"
     case .health: "grpc.health.v1.Health"
@@ -74,6 +76,7 @@ package enum RPC: UInt8, CaseIterable, Sendable {
     case .alarm: "Alarm"
     case .hash: "Hash"
     case .hashKV: "HashKV"
+    case .rangeStream: "RangeStream"
     }
   }
 
@@ -82,7 +85,9 @@ package enum RPC: UInt8, CaseIterable, Sendable {
   package var isWrite: Bool {
     switch self {
     case .put, .deleteRange, .txn, .compact, .leaseGrant, .leaseRevoke, .alarm: true
-    case .range, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases, .status, .health, .snapshot, .hash, .hashKV: false
+    case .range, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases, .status, .health, .snapshot, .hash, .hashKV,
+      .rangeStream:
+      false
     }
   }
 

@@ -273,7 +273,7 @@ package final class FakeServer: @unchecked Sendable {
         answer.hashRevision = view.revision == 0 ? revision : view.revision
         answer.encode(to: &out)
       case .hello, .txn, .compact, .leaseGrant, .leaseRevoke, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases,
-        .snapshot, nil:
+        .snapshot, .rangeStream, nil:
         throw StatusError(.unimplemented, "unknown method")
       }
     } catch let error as StatusError {

@@ -88,6 +88,46 @@ import Testing
     }
   }
 
+  /// The pieces merged are the answer of a Range; each frame is a message of its own, and only the last has the end's flag.
+  @Test(arguments: NativeFaceTests.kinds) func streamsGiveTheSameInMessages(_ kind: ReactorKind) throws {
+    let server = try RunningServer(kind)
+    defer { server.stop() }
+    _ = try fill(server)
+    let socket = try greeted(server)
+    let revision = try body(socket, RangeRequest(.key([1]))).withUnsafeBytes { try RangeResponse($0) }.header.revision
+    for request in try requests(revision) + [RangeRequest(.range([9], end: [3])), RangeRequest(.key([1]))] {
+      try socket.send(frame(.rangeStream, request.encoded(), stream: 9))
+      var merged = RangeResponse()
+      var (frames, isOver) = (0, false)
+      while !isOver {
+        let (header, body) = try socket.frame()
+        #expect(header.stream == 9 && header.isAnswer)
+        isOver = header.isEndOfStream
+        frames += 1
+        guard header.status == 0 else {
+          #expect(request.sortTarget != .key && header.status == 3 && isOver)
+          continue
+        }
+        #expect(body.first == 0x0a && body.count > 5)
+        let piece = try body.withUnsafeBytes { try RangeResponse(UnsafeRawBufferPointer(rebasing: $0[5...])) }
+        merged.kvs += piece.kvs
+        if isOver {
+          #expect(piece.kvs.isEmpty)
+          (merged.header, merged.more, merged.count) = (piece.header, piece.more, piece.count)
+        }
+      }
+      guard request.sortTarget == .key else { continue }
+      let whole = try self.body(socket, request).withUnsafeBytes { try RangeResponse($0) }
+      #expect(merged == whole)
+      if whole.kvs.count > 2_500, !request.keysOnly { #expect(frames > 4) }
+    }
+    #expect(server.node.database.statistics.readers == 0)
+    for (bad, code) in [([UInt8](), StatusCode.invalidArgument), ([0x0a, 1, 7, 0x20, 0xe8, 7], .outOfRange)] {
+      try socket.send(frame(.rangeStream, bad, stream: 9))
+      #expect(try socket.frame().header.status == code.rawValue)
+    }
+  }
+
   /// Requests pipelined behind a large range, deferred ones before it, and half a stream closed.
   @Test(arguments: NativeFaceTests.kinds) func othersOnTheConnectionWaitTheirTurn(_ kind: ReactorKind) throws {
     let server = try RunningServer(kind) { $0.inlineAnswerLimit = 10_000 }

@@ -169,9 +169,9 @@ final class RunningNode {
         request.key = key
         request.rangeEnd = end
         adjust(&request)
-        do { try node.server.range(view, request, into: &out) } catch RangeFailure.refused(let error) {
-          throw error
-        } catch RangeFailure.large {
+        do { try node.server.range(view, request, into: &out) } catch let error as StatusError
+          where error == KVServer.largeAnswer
+        {
           let stream = try node.server.rangeStream(request, .measured)
           while try !stream.measure(entriesMax: 100) {}
           while try !stream.write(into: &out, bytesMax: 1000) {}

@@ -186,6 +186,24 @@ private let headerJSON = #""header":{"cluster_id":193,"member_id":17,"revision":
     #expect(refused.errors == "Failed to get the hash of endpoint \(name) (\(future))\nError: \(future)\n")
   }
 
+  @Test func checks() throws {
+    let server = try FakeServer()
+    defer { server.stop() }
+    for word in ["perf", "datascale"] {
+      let unknown = try run(server, "check", word, "--load", "zz")
+      #expect(unknown.status == 1 && unknown.errors == "Error: unknown load option zz\n")
+      _ = try run(server, "put", "/used/key", "x")
+      let used = try run(server, "check", word, "--prefix", "/used/")
+      let words = "prefix \"/used/\" has keys. Delete with `needletailctl del --prefix /used/` first"
+      #expect(used.status == 1 && used.errors == "Error: \(words)\n")
+    }
+    // It has no metrics.
+    let blind = try run(server, "check", "datascale")
+    #expect(blind.status == 1)
+    #expect(
+      blind.output == "FAIL: Could not read process_resident_memory_bytes before the put operations.\n")
+  }
+
   @Test func alarms() throws {
     let server = try FakeServer()
     defer { server.stop() }

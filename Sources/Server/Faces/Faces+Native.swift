@@ -61,14 +61,19 @@ extension Faces {
       }
     } catch {
       connection.pointee.output.truncate(to: mark)
-      fail(connection, call, frame.header, error)
+      fail(connection, call, frame, error)
     }
   }
 
   @inline(never)
   private mutating func fail(
-    _ connection: ConnectionPointer, _ call: Call, _ header: FrameHeader, _ error: StatusError
+    _ connection: ConnectionPointer, _ call: Call, _ frame: Frame, _ failure: StatusError
   ) {
+    var error = failure
+    if call.rpc == .range, error == KVServer.largeAnswer {
+      do { return try beginPieces(.measured, connection, frame) } catch let refusal { error = refusal }
+    }
+    let header = frame.header
     connection.pointee.output.appendErrorFrame(
       rawMethod: header.rawMethod, stream: header.stream, code: error.code, message: error.message)
     let outcome = Outcome(code: error.code, answerBytes: error.message.utf8.count + FrameHeader.byteCount)
@@ -85,11 +90,7 @@ extension Faces {
       let request: RangeRequestView
       do { request = try RangeRequestView(frame.body) } catch { throw malformed("RangeRequest", error) }
       let at = connection.pointee.output.openFrame()
-      do { try server.range(view(), request, into: &connection.pointee.output) } catch {
-        connection.pointee.output.truncate(to: at)
-        try rangeFailed(error, request, connection, frame)
-        return false
-      }
+      try server.range(view(), request, into: &connection.pointee.output)
       closeFrame(connection, at, frame.header)
       return true
     case .put:
@@ -113,6 +114,9 @@ extension Faces {
     case .snapshot:
       try server.snapshot(frame.body, reply: address(connection, frame.header))
       connection.pointee.deferAnswer()
+      return false
+    case .rangeStream:
+      try beginPieces(.pieces, connection, frame)
       return false
     case .alarm:
       return try handleAlarm(connection, frame)

@@ -1,5 +1,6 @@
 // Large ranges over the native face: one frame as of any range, but made and sent in pieces, each when the one before has
-// left, so that a connection never holds more than a piece or two, and no answer holds the loop for long.
+// left, so that a connection never holds more than a piece or two, and no answer holds the loop for long. A RangeStream is
+// the same with a frame for each piece.
 import NeedletailBytes
 import NeedletailMVCC
 import NeedletailRPC
@@ -7,15 +8,18 @@ import NeedletailRPC
 /// An answer on its way, between two calls of the reactor.
 final class PiecewiseAnswer {
   let stream: RangeStream
+  let form: RangeStream.Form
   let call: Call
   let request: FrameHeader
-  /// Whether all is measured and the frame has begun.
-  var isMeasured = false
+  /// Whether a frame has begun that only its end may follow.
+  var isBegun = false
+  var bytesSent = 0
   /// Whole frames that came meanwhile: they can't stand within this one.
   private(set) var held = OutBuffer()
 
-  init(_ stream: RangeStream, _ call: Call, _ request: FrameHeader) {
+  init(_ stream: RangeStream, _ form: RangeStream.Form, _ call: Call, _ request: FrameHeader) {
     self.stream = stream
+    self.form = form
     self.call = call
     self.request = request
   }
@@ -42,24 +46,17 @@ extension Faces {
   /// Of one reactor: each pins a reader.
   private static var piecewiseMax: Int { 48 }
 
-  /// Refuses, or begins to answer in pieces.
   @inline(never)
-  mutating func rangeFailed(
-    _ failure: RangeFailure, _ request: RangeRequestView, _ connection: ConnectionPointer, _ frame: Frame
+  mutating func beginPieces(
+    _ form: RangeStream.Form, _ connection: ConnectionPointer, _ frame: Frame
   ) throws(StatusError) {
-    switch failure {
-    case .refused(let error): throw error
-    case .large: try beginPieces(try server.rangeStream(request, .measured), connection, frame)
-    }
-  }
-
-  private mutating func beginPieces(
-    _ stream: RangeStream, _ connection: ConnectionPointer, _ frame: Frame
-  ) throws(StatusError) {
+    let request: RangeRequestView
+    do { request = try RangeRequestView(frame.body) } catch { throw server.malformed("RangeRequest", error) }
+    let stream = try server.rangeStream(request, form)
     guard pieces.count < Faces.piecewiseMax else { throw StatusError.tooManyLargeRanges }
     guard let rpc = RPC(method: frame.header.rawMethod) else { return }
     let call = Call(rpc, requestBytes: frame.body.count, startedAt_ns: now_ns)
-    let answer = PiecewiseAnswer(stream, call, frame.header)
+    let answer = PiecewiseAnswer(stream, form, call, frame.header)
     pieces[connection.pointee.slot] = answer
     connection.pointee.beginPieces()
     advance(answer, connection)
@@ -76,10 +73,11 @@ extension Faces {
 
   private mutating func advance(_ answer: PiecewiseAnswer, _ connection: ConnectionPointer) {
     do throws(MVCCError) {
-      if !answer.isMeasured {
+      if answer.form == .pieces { return try advanceFrames(answer, connection) }
+      if !answer.isBegun {
         guard try answer.stream.measure(entriesMax: Faces.entriesPerTurn) else { return }
         guard answer.stream.size <= Int(UInt32.max) else { throw .answerTooLarge(limit: Int(UInt32.max)) }
-        answer.isMeasured = true
+        answer.isBegun = true
         open(answer, connection)
       }
       while connection.pointee.backlog < Faces.waitingBytes {
@@ -95,6 +93,40 @@ extension Faces {
     }
   }
 
+  /// A frame for each piece: a RangeStreamResponse, whose field 1 is the RangeResponse. Its length stands in four bytes,
+  /// however many it needs, because it is known only afterwards.
+  private mutating func advanceFrames(
+    _ answer: PiecewiseAnswer, _ connection: ConnectionPointer
+  ) throws(MVCCError) {
+    while connection.pointee.backlog < Faces.waitingBytes {
+      let at = connection.pointee.output.openFrame()
+      let prefix = connection.pointee.output.count
+      _ = connection.pointee.output.reserve(5)
+      connection.pointee.output.advance(5)
+      let isLast: Bool
+      do throws(MVCCError) {
+        isLast = try answer.stream.write(into: &connection.pointee.output, bytesMax: Faces.pieceBytes)
+      } catch {
+        connection.pointee.output.truncate(to: at)
+        throw error
+      }
+      let size = connection.pointee.output.count - prefix - 5
+      guard size > 0 || isLast else { return connection.pointee.output.truncate(to: at) }
+      if let start = connection.pointee.output.start {
+        start.storeBytes(of: 1 << 3 | 2, toByteOffset: prefix, as: UInt8.self)
+        for i in 0..<4 {
+          let bits = UInt8(truncatingIfNeeded: size >> (7 * i)) & 0x7f
+          start.storeBytes(of: i < 3 ? bits | 0x80 : bits, toByteOffset: prefix + 1 + i, as: UInt8.self)
+        }
+      }
+      let flags = isLast ? FrameFlags.answer | FrameFlags.endOfStream : FrameFlags.answer
+      connection.pointee.output.closeFrame(
+        at: at, rawMethod: answer.request.rawMethod, flags: flags, stream: answer.request.stream, status: 0)
+      answer.bytesSent += size + 5
+      if isLast { return end(answer, connection, .ok, answer.bytesSent) }
+    }
+  }
+
   private func open(_ answer: PiecewiseAnswer, _ connection: ConnectionPointer) {
     let header = FrameHeader(
       length: UInt32(answer.stream.size), rawMethod: answer.request.rawMethod,
@@ -104,7 +136,7 @@ extension Faces {
   }
 
   private mutating func fail(_ answer: PiecewiseAnswer, _ connection: ConnectionPointer, _ error: StatusError) {
-    if answer.isMeasured {
+    if answer.isBegun {
       // The frame's length is out: all that is left is to end the connection within it.
       context.logger.error("a range broke off", metadata: ["why": "\(error)"])
       connection.pointee.finish()
