@@ -80,6 +80,7 @@ extension Fixture {
     _ = try fixture.grant(5, ttl: 10)
     _ = try fixture.put([2], [1], lease: 5)
     _ = try fixture.raise(noSpace)
+    try fixture.reopen()
     refuses(.noSpace) { _ = try fixture.put([1], [2]) }
     refuses(.noSpace) { _ = try fixture.put([9], [], ignoreValue: true) }
     refuses(.keyNotProvided) { _ = try fixture.put([], [2]) }
