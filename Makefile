@@ -60,6 +60,7 @@ soak: deps-test build .build-test/release/needletail-sim ## Long runs: model and
 	$(SWIFT) build $(TESTBUILD) --build-tests
 	NEEDLETAIL_SEEDS=200 NEEDLETAIL_OPS=200000 NEEDLETAIL_WAL_SOAK=50 NEEDLETAIL_SECONDS=60 NEEDLETAIL_RAFT_SEEDS=20000 \
 	  $(SWIFT) test $(TESTBUILD) --skip-build --no-parallel
+	NEEDLETAIL_OPS=2000000 $(SWIFT) test $(TESTBUILD) --skip-build --no-parallel --filter MVCCTests.ModelTests
 	python3 Tests/EndToEnd/kill.py --programs $(PRODUCTS) --cycles $(SOAK_CYCLES)
 	.build-test/release/needletail-sim run --seeds 3000
 	.build-test/release/needletail-sim run --seeds 100 --from 1000000 --seconds 30

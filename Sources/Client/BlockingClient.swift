@@ -76,7 +76,9 @@ package final class BlockingClient {
   }
 
   /// Asks every endpoint the same at once. Answers come in the endpoints' order, each with the time it took.
-  package func askAll(_ method: Method) -> [(result: Result<[UInt8], ClientError>, took: Duration)] {
+  package func askAll(
+    _ method: Method, _ body: [UInt8] = []
+  ) -> [(result: Result<[UInt8], ClientError>, took: Duration)] {
     let start = Instant.now
     var answers: [(result: Result<[UInt8], ClientError>, took: Duration)] = endpoints.map { _ in
       (.failure(.closed), .zero)
@@ -84,7 +86,7 @@ package final class BlockingClient {
     var left = endpoints.count
     for at in endpoints.indices {
       dispatcher.submit(
-        Operation(method, body: [], kind: .read, endpoint: at, deadline: deadline) { result in
+        Operation(method, body: body, kind: .read, endpoint: at, deadline: deadline) { result in
           answers[at] = (result, Instant.now - start)
           left -= 1
         })
@@ -95,7 +97,7 @@ package final class BlockingClient {
 
   var deadline: Instant { timeout.map { Instant.now + $0 } ?? .never }
 
-  private func call(_ method: Method, _ body: [UInt8], _ kind: Operation.Kind) throws(ClientError) -> [UInt8] {
+  func call(_ method: Method, _ body: [UInt8], _ kind: Operation.Kind) throws(ClientError) -> [UInt8] {
     var result: Result<[UInt8], ClientError>?
     dispatcher.submit(Operation(method, body: body, kind: kind, deadline: deadline) { result = $0 })
     while true {

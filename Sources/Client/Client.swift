@@ -123,7 +123,7 @@ public final class Client: Sendable {
     try await deleteRange(DeleteRangeRequest(.key([UInt8](key.utf8)))).deleted > 0
   }
 
-  private func call(
+  func call(
     _ method: Method, _ body: [UInt8], _ kind: Operation.Kind, _ endpoint: Int? = nil
   ) async throws(ClientError) -> [UInt8] {
     if let endpoint, !driver.endpointIndices.contains(endpoint) {

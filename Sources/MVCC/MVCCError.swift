@@ -18,6 +18,10 @@ package enum MVCCError: Error, Equatable, Sendable {
   case compacted
   /// The answer would not fit the bound of one message.
   case answerTooLarge(limit: Int)
+  /// The NOSPACE alarm is raised.
+  case noSpace
+  /// The CORRUPT alarm is raised.
+  case corruptCluster
   /// Bytes in the store that no writer of this format produces.
   case corrupt(String)
   case unknownFormat(UInt64)
@@ -32,8 +36,8 @@ package enum MVCCError: Error, Equatable, Sendable {
     case .leaseNotFound: 5  // NotFound
     case .leaseExists: 9  // FailedPrecondition
     case .futureRevision, .compacted, .leaseTTLTooLarge: 11  // OutOfRange
-    case .answerTooLarge: 8  // ResourceExhausted
-    case .corrupt, .unknownFormat: 15  // DataLoss
+    case .answerTooLarge, .noSpace: 8  // ResourceExhausted
+    case .corrupt, .unknownFormat, .corruptCluster: 15  // DataLoss
     case .storage: 14  // Unavailable
     }
   }
@@ -55,6 +59,8 @@ package enum MVCCError: Error, Equatable, Sendable {
     case .futureRevision: "etcdserver: mvcc: required revision is a future revision"
     case .compacted: "etcdserver: mvcc: required revision has been compacted"
     case .answerTooLarge(let limit): "needletail: the answer is larger than \(limit) bytes; ask with a limit"
+    case .noSpace: "etcdserver: mvcc: database space exceeded"
+    case .corruptCluster: "etcdserver: corrupt cluster"
     case .corrupt(let what): "etcdserver: corrupt store: \(what)"
     case .unknownFormat(let format): "needletail: the store has MVCC format \(format), which this version cannot read"
     case .storage(let error): "etcdserver: storage error: \(error)"

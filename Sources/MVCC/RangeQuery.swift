@@ -81,6 +81,14 @@ struct KeyRange {
     kind = rangeEnd.count == 0 ? .single : rangeEnd.count == 1 && rangeEnd[0] == 0 ? .unbounded : .bounded
   }
 
+  private init(kind: Kind) {
+    lower = UnsafeRawBufferPointer(start: nil, count: 0)
+    upper = lower
+    self.kind = kind
+  }
+
+  static var everything: KeyRange { KeyRange(kind: .unbounded) }
+
   /// No key can lie in it.
   var isEmpty: Bool { kind == .bounded && compareBytes(lower, upper) >= 0 }
 

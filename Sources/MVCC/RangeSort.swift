@@ -47,7 +47,9 @@ extension RangeReader {
       entries.append(
         SortEntry(keyOffset: keys.count, keyCount: entry.key.count, bytes: entry.fields, fields: fields))
       keys.append(entry.key)
-      guard keys.count <= store.answerLimit else { throw .answerTooLarge(limit: store.answerLimit) }
+      // What waits to be sorted is held in memory: it is bounded as the answer is.
+      let held = keys.count + entries.count * MemoryLayout<SortEntry>.stride
+      guard held <= store.answerLimit else { throw .answerTooLarge(limit: store.answerLimit) }
     }
     return seen
   }

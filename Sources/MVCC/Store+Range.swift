@@ -5,7 +5,8 @@ import NeedletailBytes
 
 extension Store {
   /// Appends a RangeResponse body to `out`. On an error nothing is left behind in `out`. A point get is O(log n); a range
-  /// is O(log n + answer), its count included.
+  /// is O(log n + answer), its count included. A range in the order of keys whose answer is larger than `inlineLimit`
+  /// throws `answerTooLarge` with that limit: it is for a `RangeStream`.
   package func range(_ view: SnapshotView, _ query: RangeQuery, into out: inout OutBuffer) throws(MVCCError) {
     guard query.key.count > 0 else { throw .keyNotProvided }
     if query.isPlainGet { return try pointGet(view, query, into: &out) }
@@ -33,17 +34,17 @@ extension Store {
   }
 
   private func generalRange(_ view: SnapshotView, _ query: RangeQuery, into out: inout OutBuffer) throws(MVCCError) {
-    try range(state(view), query, .whole(term: query.term), into: &out)
+    try range(state(view), query, .whole(term: query.term), min(inlineLimit, answerLimit), into: &out)
   }
 
   /// Appends the RangeResponse that is a part of a transaction's answer. What an error leaves behind is the caller's to
   /// cut off.
   func rangePart(_ state: StoreState, _ query: RangeQuery, into out: inout OutBuffer) throws(MVCCError) {
-    try range(state, query, .part, into: &out)
+    try range(state, query, .part, answerLimit, into: &out)
   }
 
   private func range(
-    _ state: StoreState, _ query: RangeQuery, _ scope: AnswerHeader.Scope, into out: inout OutBuffer
+    _ state: StoreState, _ query: RangeQuery, _ scope: AnswerHeader.Scope, _ bound: Int, into out: inout OutBuffer
   ) throws(MVCCError) {
     let asked = query.revision <= 0 ? state.revision : UInt64(query.revision)
     guard asked <= state.revision else { throw .futureRevision }
@@ -54,7 +55,7 @@ extension Store {
     let range = KeyRange(key: query.key, rangeEnd: query.rangeEnd)
     guard !range.isEmpty, query.key.count <= keyLimit || range.kind != .single else { return }
 
-    let reader = RangeReader(store: self, state: state, range: range, revision: asked)
+    let reader = RangeReader(store: self, state: state, range: range, revision: asked, bound: bound)
     if query.countOnly {
       appendCount(try reader.count(), to: &out)
     } else if query.target != .key {
@@ -77,6 +78,8 @@ struct RangeReader {
   let state: StoreState
   let range: KeyRange
   let revision: UInt64
+  /// Most bytes of pairs in the order of keys.
+  let bound: Int
 
   var isLatest: Bool { revision == state.revision }
 
@@ -123,9 +126,16 @@ struct RangeReader {
       if emitted == limit { return (emitted, seen, true) }
       try appendEntry(entry.key, entry.fields, keysOnly: query.keysOnly, to: &out)
       emitted += 1
-      guard out.count - mark <= store.answerLimit else { throw .answerTooLarge(limit: store.answerLimit) }
+      guard out.count - mark <= bound else { throw .answerTooLarge(limit: bound) }
     }
     return (emitted, seen, false)
+  }
+
+  /// Bytes that `appendEntry` appends.
+  static func size(of entry: ScanEntry, keysOnly: Bool) throws(MVCCError) -> Int {
+    let fields = keysOnly ? try RecordFields(entry.fields).encodedSize(keysOnly: true) : entry.fields.count
+    let size = 1 &+ varintSize(UInt64(entry.key.count)) &+ entry.key.count &+ fields
+    return 1 &+ varintSize(UInt64(size)) &+ size
   }
 
   func appendEntry(

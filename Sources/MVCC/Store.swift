@@ -39,27 +39,34 @@ package final class Store: Sendable {
   package let graveyard: TreeID
   package let log: TreeID
   package let lease: TreeID
+  /// Alarms, and what else the words have no room for; see `MetaName`.
+  package let meta: TreeID
   /// Longest user key: `current` and `graveyard` hold it as their own key.
   package let keyLimit: Int
   /// Bound of one answer in bytes.
   package let answerLimit: Int
+  /// Bound of what `range` appends at once.
+  package let inlineLimit: Int
   let header: AnswerHeader
 
-  private init(database: Database, identity: StoreIdentity, trees: (TreeID, TreeID, TreeID, TreeID), answerLimit: Int) {
+  private typealias Trees = (TreeID, TreeID, TreeID, TreeID, TreeID)
+
+  private init(database: Database, identity: StoreIdentity, trees: Trees, answerLimit: Int, inlineLimit: Int) {
     self.database = database
     self.identity = identity
-    (current, graveyard, log, lease) = trees
+    (current, graveyard, log, lease, meta) = trees
     keyLimit = database.maxKeyLength
     self.answerLimit = answerLimit
+    self.inlineLimit = inlineLimit
     header = AnswerHeader(identity)
   }
 
   /// Opens the store in `database`, or makes it there with the identity given. A store of another format or another
   /// identity is refused.
   package static func open(
-    _ database: Database, identity: StoreIdentity, answerLimit: Int = 1 << 30
+    _ database: Database, identity: StoreIdentity, answerLimit: Int = 1 << 30, inlineLimit: Int = .max
   ) throws(MVCCError) -> Store {
-    let trees: (TreeID, TreeID, TreeID, TreeID)
+    let trees: Trees
     do {
       trees = try database.write { batch in
         let format = batch.word(StoreWord.format)
@@ -77,7 +84,7 @@ package final class Store: Sendable {
         }
         return (
           try batch.openTree("current"), try batch.openTree("graveyard"), try batch.openTree("log"),
-          try batch.openTree("lease")
+          try batch.openTree("lease"), try batch.openTree("meta")
         )
       }
     } catch let error as MVCCError {
@@ -87,7 +94,8 @@ package final class Store: Sendable {
     } catch {
       throw .corrupt("opening: \(error)")
     }
-    return Store(database: database, identity: identity, trees: trees, answerLimit: answerLimit)
+    return Store(
+      database: database, identity: identity, trees: trees, answerLimit: answerLimit, inlineLimit: inlineLimit)
   }
 }
 

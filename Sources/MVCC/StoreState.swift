@@ -8,6 +8,7 @@ struct StoreState {
   let graveyard: TreeView
   let log: TreeView
   let leases: TreeView
+  let meta: TreeView
   /// The newest revision that the trees hold.
   let revision: UInt64
   let compacted: UInt64
@@ -27,7 +28,7 @@ extension Store {
   func state(_ view: SnapshotView) -> StoreState {
     StoreState(
       current: view.tree(current), graveyard: view.tree(graveyard), log: view.tree(log),
-      leases: view.tree(lease),
+      leases: view.tree(lease), meta: view.tree(meta),
       revision: view.word(StoreWord.revision), compacted: view.word(StoreWord.compactedRevision))
   }
 }

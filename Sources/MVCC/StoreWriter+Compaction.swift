@@ -9,11 +9,19 @@ import NeedletailBackend
 import NeedletailBytes
 
 extension StoreWriter {
-  /// Makes `wanted` the oldest revision that can be read, and appends a CompactionResponse body to `out`.
+  /// Makes `wanted` the oldest revision that can be read, and appends a CompactionResponse body to `out`. A store that was
+  /// never compacted takes revision 0 too, once, as etcd does.
   package func compact(
     _ batch: WriteBatch, to wanted: Int64, term: UInt64, into out: inout OutBuffer
   ) throws(MVCCError) {
-    guard wanted > Int64(clamping: compacted) else { throw .compacted }
+    try alarms.check(needsSpace: false)
+    if wanted == 0, compacted == 0, try !state(batch).meta.wasCompactedToZero() {
+      try MetaName.withCompactedToZero { (name) throws(MVCCError) in
+        try put(batch, store.meta, name, UnsafeRawBufferPointer(start: nil, count: 0))
+      }
+    } else {
+      guard wanted > Int64(clamping: compacted) else { throw .compacted }
+    }
     guard wanted <= Int64(clamping: revision) else { throw .futureRevision }
     compacted = UInt64(wanted)
     let start = out.reserve(AnswerHeader.maxSize)

@@ -10,6 +10,7 @@ extension StoreWriter {
   package func grantLease(
     _ batch: WriteBatch, _ id: Int64, ttl: Int64, term: UInt64, into out: inout OutBuffer
   ) throws(MVCCError) {
+    try alarms.check(needsSpace: true)
     guard id != 0 else { throw .leaseNotFound }
     guard ttl <= StoreWriter.leaseTTLMax else { throw .leaseTTLTooLarge }
     guard try lease(batch, id) == nil else { throw .leaseExists }
@@ -25,6 +26,7 @@ extension StoreWriter {
   package func revokeLease(
     _ batch: WriteBatch, _ id: Int64, term: UInt64, into out: inout OutBuffer
   ) throws(MVCCError) {
+    try alarms.check(needsSpace: false)
     guard try lease(batch, id) != nil else { throw .leaseNotFound }
     let tree: TreeView
     do { tree = try batch.view(store.lease) } catch { throw .storage(error) }

@@ -9,6 +9,7 @@ extension StoreWriter {
   package func transaction(
     _ batch: WriteBatch, _ transaction: Transaction, term: UInt64, into out: inout OutBuffer
   ) throws(MVCCError) {
+    try alarms.check(needsSpace: transaction.putCost > 0)
     beginChange()
     let before = try state(batch)
     var path = try TransactionPath(transaction, in: before, store)

@@ -47,6 +47,8 @@ package final class StoreWriter {
   private(set) var revision: UInt64 = 0
   var compacted: UInt64 = 0
   var removal = Removal()
+  /// What is raised, as the batch's edits left it.
+  var alarms: AlarmKinds = []
   /// Place of the next change within the transaction that is being applied.
   private var sub: UInt32 = 0
   /// Built here before the tree copies them: the log row, the new version, deleted entries, previous values.
@@ -71,9 +73,10 @@ package final class StoreWriter {
   }
 
   /// Reads where the batch starts from. First call of every batch.
-  package func begin(_ batch: WriteBatch) {
+  package func begin(_ batch: WriteBatch) throws(MVCCError) {
     revision = batch.word(StoreWord.revision)
     compacted = batch.word(StoreWord.compactedRevision)
+    try loadAlarms(batch)
   }
 
   /// Stores the revision reached and the log position that led to it. Last call of every batch.
@@ -96,6 +99,7 @@ package final class StoreWriter {
       return StoreState(
         current: try batch.view(store.current), graveyard: try batch.view(store.graveyard),
         log: try batch.view(store.log), leases: try batch.view(store.lease),
+        meta: try batch.view(store.meta),
         revision: sub > 0 ? revision + 1 : revision, compacted: compacted)
     } catch {
       throw .storage(error)
@@ -107,6 +111,7 @@ package final class StoreWriter {
     _ batch: WriteBatch, _ command: PutCommand, term: UInt64, into out: inout OutBuffer
   ) throws(MVCCError) {
     try command.validate(keyLimit: store.keyLimit)
+    try alarms.check(needsSpace: true)
     if command.lease != 0, try lease(batch, command.lease) == nil { throw .leaseNotFound }
     if command.ignoreValue || command.ignoreLease, try find(batch, store.current, command.key) == nil {
       throw .keyNotFound
@@ -151,6 +156,7 @@ package final class StoreWriter {
     _ batch: WriteBatch, _ command: DeleteRangeCommand, term: UInt64, into out: inout OutBuffer
   ) throws(MVCCError) {
     try command.validate()
+    try alarms.check(needsSpace: false)
     beginChange()
     try deleteRange(batch, command, scope: .whole(term: term), into: &out)
     endChange()

@@ -28,6 +28,22 @@ package struct Transaction {
     }
   }
 
+  /// What a quota counts of a put: etcd's estimate.
+  package static func cost(of command: PutCommand) -> Int { 256 + command.key.count + command.value.count }
+
+  /// The same of the costlier branch. Puts of nested transactions count too, where etcd overlooks them.
+  package var putCost: Int { max(Transaction.putCost(success), Transaction.putCost(failure)) }
+
+  private static func putCost(_ operations: [Operation]) -> Int {
+    operations.reduce(0) { sum, operation in
+      switch operation {
+      case .put(let command): sum + cost(of: command)
+      case .transaction(let nested): sum + nested.putCost
+      case .range, .deleteRange, .none: sum
+      }
+    }
+  }
+
   /// What can be refused without looking at the store, in etcd's order: sizes and fields first, then keys that are
   /// changed twice. `operationsMax` is the budget of the longest list; nested ones share what is left of it.
   package func validate(operationsMax: Int, keyLimit: Int) throws(MVCCError) {

@@ -44,8 +44,9 @@ extension Transaction {
     try forEachChosen(&path) { (operation) throws(MVCCError) in
       guard case .range(let query) = operation, query.revision != 0 else { return }
       guard query.revision <= Int64(clamping: state.revision) else { throw .futureRevision }
-      // Before the first compaction etcd has -1 here.
-      let first = state.compacted == 0 ? -1 : Int64(clamping: state.compacted)
+      // Before the first compaction, which may be one to 0, etcd has -1 here.
+      var first = Int64(clamping: state.compacted)
+      if first == 0, try !state.meta.wasCompactedToZero() { first = -1 }
       guard query.revision >= first else { throw .compacted }
     }
     path.rewind()

@@ -28,6 +28,8 @@ package final class Applier {
 
   /// Whether the last commit held a compaction.
   private(set) var hasCompacted = false
+  /// Whether the last commit held an alarm.
+  private(set) var hasChangedAlarms = false
   /// What the last commit did to leases.
   private var leaseEvents: [LeaseEvent] = []
   let physicalCompactions = PhysicalCompactions()
@@ -45,10 +47,11 @@ package final class Applier {
     answers.removeAll()
     replies.removeAll(keepingCapacity: true)
     hasCompacted = false
+    hasChangedAlarms = false
     leaseEvents.removeAll(keepingCapacity: true)
     do {
       try store.database.write { batch in
-        writer.begin(batch)
+        try writer.begin(batch)
         var next = list.first
         var last: (index: UInt64, term: UInt64) = (0, 0)
         while let entry = next {
@@ -76,6 +79,7 @@ package final class Applier {
       guard let command = Command(entry.bytes) else {
         throw MVCCError.corrupt("entry \(entry.pointee.index) is not a command of this version")
       }
+      if command.tag == .alarm || command.tag == .noSpace { hasChangedAlarms = true }
       try command.apply(writer, batch, term: entry.pointee.term, into: &answers)
       physicalRevision = command.physicalRevision
       if command.tag == .compact { hasCompacted = true }
@@ -122,6 +126,19 @@ package final class Applier {
     } catch {
       throw .corrupt("removing what was compacted: \(error)")
     }
+  }
+
+  /// Pages that hold live data, in bytes.
+  var bytesInUse: UInt64 { store.database.liveBytes }
+
+  /// What is raised now.
+  func alarms() throws(MVCCError) -> [Alarm] {
+    let reader: ReaderHandle
+    do { reader = try store.database.makeReader() } catch { throw .storage(error) }
+    defer { reader.free() }
+    let view = reader.pin()
+    defer { reader.unpin() }
+    return try store.alarms(view)
   }
 
   /// Bytes of commands applied since the last call.

@@ -21,8 +21,11 @@ package final class ApplyThread: @unchecked Sendable {
   private let applier: Applier
   private let status: NodeStatus
   private let sink: any ReplySink
-  /// Set before `start`.
+  private let quota: Quota
+  /// Set before `start`; the node cuts both when it stops, because they hold each other.
   var leases: LeaseThread?
+  /// Proposes the NOSPACE alarm.
+  var raiseNoSpace: (() -> Void)?
   private let latch: Latch
   private let checkpoints: CheckpointTrigger
   private let logger: Logger
@@ -38,8 +41,9 @@ package final class ApplyThread: @unchecked Sendable {
 
   package init(
     _ applier: Applier, status: NodeStatus, sink: any ReplySink, latch: Latch, checkpoints: CheckpointTrigger,
-    logger: Logger
+    quota: Quota, logger: Logger
   ) {
+    self.quota = quota
     self.applier = applier
     self.status = status
     self.sink = sink
@@ -114,6 +118,7 @@ package final class ApplyThread: @unchecked Sendable {
     do {
       isRemoving = try applier.removeCompacted(rowsMax: ApplyThread.removalRows)
       hasRemoved = hasRemoved || isRemoving
+      quota.note(used: applier.bytesInUse)
       checkpoints.applied(bytes: applier.takeAppliedBytes())
       // Whoever waits for the space waits for a checkpoint.
       if !isRemoving, hasRemoved {
@@ -166,11 +171,30 @@ package final class ApplyThread: @unchecked Sendable {
     }
   }
 
+  /// What the commit changed of alarms and of the space in use, before anybody is answered.
+  private func noteSpace() throws(MVCCError) {
+    if applier.hasChangedAlarms {
+      let before = status.alarms.list
+      let now = try applier.alarms()
+      status.alarms.show(now)
+      for alarm in now where !before.contains(alarm) { log(alarm, "alarm raised") }
+      for alarm in before where !now.contains(alarm) { log(alarm, "alarm disarmed") }
+    }
+    // Requests that were admitted together may go beyond what each of them was admitted for.
+    if quota.note(used: applier.bytesInUse), !status.alarms.kinds.contains(.noSpace) { raiseNoSpace?() }
+  }
+
+  private func log(_ alarm: Alarm, _ what: String) {
+    logger.warning(
+      "\(what)", metadata: ["alarm": "\(alarm.kind.name)", "member": "\(String(alarm.member, radix: 16))"])
+  }
+
   private func finish(_ part: inout ProposalList) {
     // Published: from here on a read sees it, so its answer may go out.
     status.applied.store(part.lastIndex, ordering: .releasing)
     status.proposalsPending.wrappingSubtract(part.count, ordering: .relaxed)
     status.proposalBytesPending.wrappingSubtract(part.byteCount, ordering: .relaxed)
+    do { try noteSpace() } catch { latch.fail("reading alarms: \(error)") }
     if let leases { applier.answer(through: sink, leases) }
     part.freeAll()
     checkpoints.applied(bytes: applier.takeAppliedBytes())

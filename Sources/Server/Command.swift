@@ -3,7 +3,7 @@
 //   offset  size
 //   0       1     format version, 1
 //   1       1     tag: 1 = put, 2 = delete range, 3 = transaction, 4 = compaction, 5 = lease grant, 6 = lease revoke,
-//                 7 = lease checkpoint
+//                 7 = lease checkpoint, 8 = alarm, 9 = the NOSPACE alarm in a refused request's place
 //   2       rest  the request message
 import NeedletailBackend
 import NeedletailBytes
@@ -18,6 +18,8 @@ package enum CommandTag: UInt8, Sendable {
   case leaseGrant = 5
   case leaseRevoke = 6
   case leaseCheckpoint = 7
+  case alarm = 8
+  case noSpace = 9
 }
 
 /// A parsed command; `request` points into the entry.
@@ -70,6 +72,33 @@ package struct Command {
       for lease in try leaseCheckpoints() {
         try writer.checkpointLease(batch, lease.first, remaining: lease.second)
       }
+    case .alarm:
+      try applyAlarm(writer, batch, term: term, into: &out)
+    case .noSpace:
+      let member: AlarmMember
+      do { member = try AlarmMember(request) } catch { throw .corrupt("an alarm that does not parse") }
+      try writer.raise(batch, Alarm(.noSpace, member: member.memberID))
+      // The alarm stands; this is the answer of the request that it took the place of.
+      throw .noSpace
+    }
+  }
+}
+
+extension Command {
+  private func applyAlarm(
+    _ writer: StoreWriter, _ batch: WriteBatch, term: UInt64, into out: inout OutBuffer
+  ) throws(MVCCError) {
+    guard let request = try? AlarmRequestView(request),
+      let action = AlarmRequestView.Action(rawValue: request.rawAction), action != .get
+    else { throw .corrupt("an alarm that does not parse") }
+    guard let kind = Alarm.Kind(rawValue: UInt32(bitPattern: request.member.alarm)) else {
+      return writer.raiseNothing(term: term, into: &out)
+    }
+    let alarm = Alarm(kind, member: request.member.memberID)
+    if action == .activate {
+      try writer.raise(batch, alarm, term: term, into: &out)
+    } else {
+      try writer.lower(batch, alarm, term: term, into: &out)
     }
   }
 }
@@ -77,7 +106,8 @@ package struct Command {
 extension Command {
   /// For a compaction whose answer shall wait until the space is free: its revision.
   var physicalRevision: UInt64? {
-    guard tag == .compact, let request = try? CompactionRequestView(request), request.physical else { return nil }
+    guard tag == .compact, let request = try? CompactionRequestView(request), request.physical, request.revision > 0
+    else { return nil }
     return UInt64(clamping: request.revision)
   }
 }
@@ -94,7 +124,7 @@ extension Command {
   /// What the lease thread must know of it once it is visible.
   func leaseEvents() throws(MVCCError) -> [LeaseEvent] {
     switch tag {
-    case .put, .deleteRange, .txn, .compact: return []
+    case .put, .deleteRange, .txn, .compact, .alarm, .noSpace: return []
     case .leaseGrant:
       let request = try leaseRequest()
       return [LeaseEvent(kind: .granted, id: request.second, number: request.first)]

@@ -37,6 +37,7 @@ package final class NodeStatus: Sendable {
   package let isLogFull = Atomic<Bool>(false)
   /// The tree cannot grow: applying waits.
   package let isApplyStalled = Atomic<Bool>(false)
+  package let alarms = AlarmBoard()
   /// What the scrub of the tree's file has found.
   package let scrub = ScrubFigures()
   /// No further proposal is taken.

@@ -6,6 +6,8 @@ extension KVServer {
   /// Chooses the id, where the client leaves it open, and raises the TTL to the least there is; then proposes.
   package func grantLease(_ body: UnsafeRawBufferPointer, reply: ReplyAddress) throws(StatusError) {
     let request = try leaseRequest("LeaseGrantRequest", body)
+    // In etcd's order: what an alarm refuses is not looked at.
+    guard try admit(Quota.leaseCost, reply: reply) else { return }
     guard request.first <= StoreWriter.leaseTTLMax else { throw StatusError(MVCCError.leaseTTLTooLarge) }
     let id = request.second == 0 ? Int64.random(in: 1...Int64.max) : request.second
     let chosen = LeaseRequestView.grant(id: id, ttl: max(request.first, leases.options.ttlMin)).encoded()
@@ -22,6 +24,7 @@ extension KVServer {
 
   package func revokeLease(_ body: UnsafeRawBufferPointer, reply: ReplyAddress) throws(StatusError) {
     _ = try leaseRequest("LeaseRevokeRequest", body)
+    _ = try admit(0, reply: reply)
     try propose(.leaseRevoke, body, reply)
   }
 

@@ -12,12 +12,14 @@ package final class KVServer: Sendable {
   let leases: LeaseThread
   private let consensus: any Consensus
   private let snapshots: SnapshotService
+  let hashes: HashService
+  let quota: Quota
   private let requestLimit: Int
   private let txnOperationsMax: Int
 
   package init(
     _ store: Store, status: NodeStatus, consensus: any Consensus, leases: LeaseThread, snapshots: SnapshotService,
-    requestLimit: Int, txnOperationsMax: Int
+    hashes: HashService, quota: Quota, requestLimit: Int, txnOperationsMax: Int
   ) {
     self.leases = leases
     self.txnOperationsMax = txnOperationsMax
@@ -25,6 +27,8 @@ package final class KVServer: Sendable {
     self.status = status
     self.consensus = consensus
     self.snapshots = snapshots
+    self.hashes = hashes
+    self.quota = quota
     self.requestLimit = requestLimit
   }
 
@@ -34,24 +38,50 @@ package final class KVServer: Sendable {
   }
 
   /// Appends a RangeResponse body. On one node every view holds all that was acknowledged before it was pinned, because
-  /// answers follow publication: linearizable and serializable reads are the same.
+  /// answers follow publication: linearizable and serializable reads are the same. One whose answer is larger than what is
+  /// built at once throws `largeAnswer`, and `rangeStream` gives it: the way of all others knows nothing of it.
   package func range(
     _ view: SnapshotView, _ request: RangeRequestView, into out: inout OutBuffer
   ) throws(StatusError) {
-    guard var query = RangeQuery(request) else {
-      throw request.key.isEmpty ? StatusError.emptyKey : StatusError.invalidSortOption
-    }
+    guard var query = RangeQuery(request) else { throw invalid(request) }
     query.term = status.term.load(ordering: .relaxed)
-    do { try store.range(view, query, into: &out) } catch { throw StatusError(error) }
+    do { try store.range(view, query, into: &out) } catch { throw refusal(of: query, error) }
+  }
+
+  /// No answer to anybody.
+  package static let largeAnswer = StatusError(.internal, "needletail: an answer in pieces")
+
+  @inline(never)
+  private func refusal(of query: RangeQuery, _ error: MVCCError) -> StatusError {
+    guard case .answerTooLarge(let limit) = error, limit < store.answerLimit, query.target == .key else {
+      return StatusError(error)
+    }
+    return KVServer.largeAnswer
+  }
+
+  /// A range in pieces, on a snapshot of its own. Only in the order of keys.
+  package func rangeStream(
+    _ request: RangeRequestView, _ form: RangeStream.Form
+  ) throws(StatusError) -> RangeStream {
+    guard var query = RangeQuery(request) else { throw invalid(request) }
+    guard query.target == .key else { throw StatusError.invalidSortOption }
+    query.term = status.term.load(ordering: .relaxed)
+    let reader: ReaderHandle
+    do { reader = try store.database.makeReader() } catch { throw StatusError.tooManyLargeRanges }
+    do { return try RangeStream(store, reader, query, form) } catch { throw StatusError(error) }
+  }
+
+  private func invalid(_ request: RangeRequestView) -> StatusError {
+    request.key.isEmpty ? StatusError.emptyKey : StatusError.invalidSortOption
   }
 
   /// Judges a put and proposes it; `body` is the request message. The answer comes through the reply sink.
   package func put(_ body: UnsafeRawBufferPointer, reply: ReplyAddress) throws(StatusError) {
     let request: PutRequestView
     do { request = try PutRequestView(body) } catch { throw malformed("PutRequest", error) }
-    do throws(MVCCError) {
-      try PutCommand(request).validate(keyLimit: store.keyLimit)
-    } catch { throw StatusError(error) }
+    let command = PutCommand(request)
+    do throws(MVCCError) { try command.validate(keyLimit: store.keyLimit) } catch { throw StatusError(error) }
+    guard try admit(Transaction.cost(of: command), reply: reply) else { return }
     try propose(.put, body, reply)
   }
 
@@ -60,6 +90,7 @@ package final class KVServer: Sendable {
     let request: DeleteRangeRequestView
     do { request = try DeleteRangeRequestView(body) } catch { throw malformed("DeleteRangeRequest", error) }
     do { try DeleteRangeCommand(request).validate() } catch { throw StatusError(error) }
+    _ = try admit(0, reply: reply)
     try propose(.deleteRange, body, reply)
   }
 
@@ -83,13 +114,14 @@ package final class KVServer: Sendable {
         return true
       }
     } catch { throw StatusError(error) }
-    try propose(.txn, body, reply)
+    if try admit(transaction.putCost, reply: reply) { try propose(.txn, body, reply) }
     return false
   }
 
   /// Judges a compaction as far as that needs no store, which is not at all, and proposes it.
   package func compact(_ body: UnsafeRawBufferPointer, reply: ReplyAddress) throws(StatusError) {
     do { _ = try CompactionRequestView(body) } catch { throw malformed("CompactionRequest", error) }
+    _ = try admit(0, reply: reply)
     try propose(.compact, body, reply)
   }
 
@@ -99,7 +131,7 @@ package final class KVServer: Sendable {
   }
 
   func propose(
-    _ tag: CommandTag, _ body: UnsafeRawBufferPointer, _ reply: ReplyAddress
+    _ tag: CommandTag, _ body: UnsafeRawBufferPointer, _ reply: ReplyAddress?
   ) throws(StatusError) {
     guard Command.headSize + body.count <= requestLimit else { throw StatusError.requestTooLarge }
     try consensus.propose(tag, body, reply: reply)

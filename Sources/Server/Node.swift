@@ -22,12 +22,15 @@ package struct NodeOptions: Sendable {
   package var singleNode = SingleNodeOptions()
   package var snapshots = SnapshotOptions()
   package var scrub = ScrubOptions()
+  package var quota = QuotaOptions()
   /// Bound of one request in bytes; etcd's default.
   package var requestLimit = 1_572_864
   /// Most operations of one transaction; etcd's default.
   package var txnOperationsMax = 128
   /// Bound of one answer in bytes.
   package var answerLimit = 1 << 30
+  /// A range whose answer is larger is sent in pieces.
+  package var inlineAnswerLimit = 4 << 20
 
   package init(dataDirectory: String) {
     self.dataDirectory = dataDirectory
@@ -51,6 +54,8 @@ package final class Node: @unchecked Sendable {
   private let autoCompaction: AutoCompactionThread
   private let leases: LeaseThread
   private let snapshots: SnapshotService
+  private let hashes: HashService
+  package let quota: Quota
   private let scrub: ScrubThread
 
   /// Takes the directory's lock, opens the tree, and brings it up to the end of the log: when this returns, reads see
@@ -88,8 +93,10 @@ package final class Node: @unchecked Sendable {
     }
     checkpoints = CheckpointTrigger(options.checkpoint)
     checkpointsAfterReplay = options.checkpoint.afterReplay
+    quota = Quota(options.quota, used: applier.bytesInUse)
+    do { status.alarms.show(try applier.alarms()) } catch { throw .store(error) }
     apply = ApplyThread(
-      applier, status: status, sink: sink, latch: latch, checkpoints: checkpoints, logger: logger)
+      applier, status: status, sink: sink, latch: latch, checkpoints: checkpoints, quota: quota, logger: logger)
     singleNode = try SingleNode(
       opened.log, lastIndex: opened.lastIndex, options: options.singleNode, status: status,
       apply: apply, sink: sink, latch: latch, logger: logger)
@@ -108,9 +115,12 @@ package final class Node: @unchecked Sendable {
     let requestLimit = min(options.requestLimit, opened.log.maximumPayload)
     scrub = ScrubThread(database, figures: status.scrub, options: options.scrub, logger: logger)
     snapshots = SnapshotService(store, status: status, sink: sink, options: options.snapshots, logger: logger)
+    hashes = HashService(store, status: status, sink: sink)
     server = KVServer(
-      store, status: status, consensus: singleNode, leases: leases, snapshots: snapshots, requestLimit: requestLimit,
-      txnOperationsMax: options.txnOperationsMax)
+      store, status: status, consensus: singleNode, leases: leases, snapshots: snapshots, hashes: hashes, quota: quota,
+      requestLimit: requestLimit, txnOperationsMax: options.txnOperationsMax)
+    let server = server
+    apply.raiseNoSpace = { server.raiseNoSpace() }
     logger.info(
       "recovered",
       metadata: [
@@ -127,6 +137,7 @@ package final class Node: @unchecked Sendable {
     try leases.start()
     try autoCompaction.start()
     try snapshots.start()
+    try hashes.start()
     try scrub.start()
     if replayedEntries > 0, checkpointsAfterReplay { checkpoints.ask() }
   }
@@ -138,10 +149,12 @@ package final class Node: @unchecked Sendable {
     leases.stop()
     scrub.stop()
     snapshots.stop()
+    hashes.stop()
     singleNode.stop()
     apply.stop()
     // They hold each other.
     apply.leases = nil
+    apply.raiseNoSpace = nil
     checkpointThread.stop()
     if latch.failure == nil, !status.isApplyStalled.load(ordering: .relaxed) { _ = checkpointThread.checkpoint() }
     database.close()
@@ -170,7 +183,11 @@ package final class Node: @unchecked Sendable {
     _ directory: DataDirectory, _ database: Database, _ options: NodeOptions
   ) throws(ServerError) -> Recovered {
     let store: Store
-    do { store = try Store.open(database, identity: directory.identity, answerLimit: options.answerLimit) } catch {
+    do {
+      store = try Store.open(
+        database, identity: directory.identity, answerLimit: options.answerLimit,
+        inlineLimit: options.inlineAnswerLimit)
+    } catch {
       throw .store(error)
     }
     let start = try applied(database)

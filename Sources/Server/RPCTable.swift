@@ -16,6 +16,10 @@ package enum RPC: UInt8, CaseIterable, Sendable {
   case status
   case health
   case snapshot
+  case alarm
+  case hash
+  case hashKV
+  case rangeStream
 
   package static var count: Int { allCases.count }
 
@@ -36,6 +40,10 @@ package enum RPC: UInt8, CaseIterable, Sendable {
     case .status: self = .status
     case .health: self = .health
     case .snapshot: self = .snapshot
+    case .alarm: self = .alarm
+    case .hash: self = .hash
+    case .hashKV: self = .hashKV
+    case .rangeStream: self = .rangeStream
     default: return nil
     }
   }
@@ -43,9 +51,9 @@ package enum RPC: UInt8, CaseIterable, Sendable {
   /// gRPC's names, as metrics and logs show them.
   package var service: String {
     switch self {
-    case .range, .put, .deleteRange, .txn, .compact: "etcdserverpb.KV"
+    case .range, .put, .deleteRange, .txn, .compact, .rangeStream: "etcdserverpb.KV"
     case .leaseGrant, .leaseRevoke, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases: "etcdserverpb.Lease"
-    case .status, .snapshot: "etcdserverpb.Maintenance"
+    case .status, .snapshot, .alarm, .hash, .hashKV: "etcdserverpb.Maintenance"
     case .health: "grpc.health.v1.Health"
     }
   }
@@ -65,22 +73,28 @@ package enum RPC: UInt8, CaseIterable, Sendable {
     case .status: "Status"
     case .health: "Check"
     case .snapshot: "Snapshot"
+    case .alarm: "Alarm"
+    case .hash: "Hash"
+    case .hashKV: "HashKV"
+    case .rangeStream: "RangeStream"
     }
   }
 
-  /// True where the request goes through the log and its answer comes later; a transaction that only reads is the
-  /// exception.
+  /// True where the request goes through the log and its answer comes later; a transaction that only reads, and the list
+  /// of alarms, are the exceptions.
   package var isWrite: Bool {
     switch self {
-    case .put, .deleteRange, .txn, .compact, .leaseGrant, .leaseRevoke: true
-    case .range, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases, .status, .health, .snapshot: false
+    case .put, .deleteRange, .txn, .compact, .leaseGrant, .leaseRevoke, .alarm: true
+    case .range, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases, .status, .health, .snapshot, .hash, .hashKV,
+      .rangeStream:
+      false
     }
   }
 
   /// True where another thread answers later.
   package var isDeferred: Bool {
     switch self {
-    case .leaseKeepAlive, .leaseTimeToLive, .leaseLeases, .snapshot: true
+    case .leaseKeepAlive, .leaseTimeToLive, .leaseLeases, .snapshot, .hash, .hashKV: true
     default: isWrite
     }
   }

@@ -14,6 +14,7 @@ enum FlagTable {
     Flag("max-txn-ops", "most operations of one transaction (128)"),
     Flag("auto-compaction-mode", "periodic or revision (periodic)"),
     Flag("auto-compaction-retention", "history kept: hours or a duration, or a number of revisions; 0 is all (0)"),
+    Flag("quota-backend-bytes", "bytes in use at which the NOSPACE alarm is raised; 0 = 2 GiB, below 0 = none (0)"),
     Flag("snapshot-count", "a checkpoint at the latest after so many MiB of writes have been applied (64)"),
     Flag("warning-apply-duration", "requests slower than so many ms are logged (300)"),
     Flag("reactors", "threads that serve connections (the processors, 4 at most)"),
@@ -23,7 +24,6 @@ enum FlagTable {
     Flag("experimental-scrub-rate", "MiB of the database checked on disk a second, once an hour at most; 0 = off (8)"),
     Flag("stop-timeout", "ms given to requests in flight at a stop (5000)"),
 
-    Flag(ignoring: "quota-backend-bytes", "the database has no quota yet"),
     Flag(ignoring: "listen-peer-urls", cluster),
     Flag(ignoring: "initial-advertise-peer-urls", cluster),
     Flag(ignoring: "initial-cluster", cluster),

@@ -43,11 +43,12 @@ struct ServerProcess {
     figures.sample(node.database)
     let metrics = (0..<group.count).map { _ in ThreadMetrics() }
     let page = MetricsPage(
-      node.status, figures: figures, group: group, threads: metrics, quotaBytes: 0)
+      node.status, figures: figures, group: group, threads: metrics, quotaBytes: quotaBytes)
     let context = FaceContext(
       server: node.server, metrics: page, figures: figures, latch: node.latch, logger: logger,
       requestBytesMax: configuration.requestBytesMax, slowRequest_ms: configuration.slowRequest_ms)
     try node.start()
+    announceQuota()
     let latch = node.latch
     let transports = try reactors.start(context, metrics: metrics) { latch.fail($0) }
     announce(node, transports)
@@ -59,6 +60,25 @@ struct ServerProcess {
     node.stop()
     logger.info("stopped")
     return node.latch.failure == nil ? 0 : 1
+  }
+
+  /// What etcd shows: below 0 as it was given, 0 as the default.
+  private var quotaBytes: Int64 {
+    configuration.quotaBytes == 0 ? QuotaOptions.standardBytes : configuration.quotaBytes
+  }
+
+  private func announceQuota() {
+    let size: Logger.Metadata = ["quota-size-bytes": "\(quotaBytes)"]
+    guard quotaBytes >= 0 else { return logger.info("disabled backend quota", metadata: size) }
+    guard configuration.quotaBytes > 0 else {
+      return logger.info("enabled backend quota with default value", metadata: size)
+    }
+    if quotaBytes > QuotaOptions.suggestedBytesMax {
+      logger.warning(
+        "quota exceeds the maximum value",
+        metadata: size.merging(["quota-maximum-size-bytes": "\(QuotaOptions.suggestedBytesMax)"]) { $1 })
+    }
+    logger.info("enabled backend quota", metadata: size)
   }
 
   private func announce(_ node: Node, _ transports: [String]) {
@@ -88,6 +108,7 @@ struct ServerProcess {
     options.requestLimit = configuration.requestBytesMax
     options.autoCompaction.mode = configuration.autoCompaction
     options.txnOperationsMax = configuration.txnOperationsMax
+    options.quota.configuredBytes = configuration.quotaBytes
     options.scrub.rate_mib = configuration.scrubRate_mib
     return options
   }

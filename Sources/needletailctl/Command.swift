@@ -16,7 +16,8 @@ struct Command: Sendable {
   /// All of them, in the order of the help text.
   static let all: [Command] = [
     .get, .put, .del, .txn, .compaction, .leaseGrant, .leaseRevoke, .leaseTimeToLive, .leaseList, .leaseKeepAlive,
-    .endpointStatus, .endpointHealth, .snapshotSave, .snapshotStatus, .snapshotRestore, .load, .dump, .version,
+    .alarmList, .alarmDisarm, .checkPerf, .checkDatascale, .endpointStatus, .endpointHealth, .endpointHashKV,
+    .snapshotSave, .snapshotStatus, .snapshotRestore, .load, .dump, .version,
   ]
 
   /// Finds the command that the line names, and the tokens that are not its words.

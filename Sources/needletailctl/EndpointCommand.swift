@@ -1,4 +1,4 @@
-// endpoint status, endpoint health: how each of the given servers is. All are asked at once.
+// endpoint status, health, hashkv: how each of the given servers is. All are asked at once.
 
 import NeedletailClient
 import NeedletailRPC
@@ -18,6 +18,13 @@ extension Command {
     words: ["endpoint", "health"], usage: "",
     summary: "Checks the healthiness of endpoints specified in `--endpoints` flag"
   ) { line throws(Failure) in try EndpointCommand.health(line) }
+
+  static let endpointHashKV = Command(
+    words: ["endpoint", "hashkv"], usage: "",
+    summary: "Prints the KV history hash for each endpoint in --endpoints",
+    details: "Hashes of two endpoints can be compared if both have compacted to the same revision.",
+    flags: [Flag("rev", value: "REVISION", "maximum revision to hash (default: all revisions)")]
+  ) { line throws(Failure) in try EndpointCommand.hashKV(line) }
 }
 
 enum EndpointCommand {
@@ -39,6 +46,25 @@ enum EndpointCommand {
     }
     EndpointOutput(format: options.format).statuses(rows)
     if failed { throw .reported }
+  }
+
+  static func hashKV(_ line: ParsedLine) throws(Failure) {
+    let options = try GlobalOptions(line)
+    let request = HashKVRequestView(try line.number("rev") ?? 0)
+    let client = options.makeClient()
+    var rows: [EndpointHash] = []
+    var failure: ClientError?
+    for (endpoint, answer) in zip(client.endpoints, client.askAll(.hashKV, request.encoded())) {
+      do throws(ClientError) {
+        let hash = try decode(try answer.result.get()) { bytes throws(ProtoError) in try HashResponse(bytes) }
+        rows.append(EndpointHash(endpoint: endpoint.text, answer: hash))
+      } catch {
+        StandardError.write("Failed to get the hash of endpoint \(endpoint) (\(error))\n")
+        failure = error
+      }
+    }
+    EndpointOutput(format: options.format).hashes(rows)
+    if let failure { throw .client(failure) }
   }
 
   static func health(_ line: ParsedLine) throws(Failure) {

@@ -26,6 +26,11 @@ struct EndpointHealth {
   let failure: String?
 }
 
+struct EndpointHash {
+  let endpoint: String
+  let answer: HashResponse
+}
+
 struct EndpointOutput {
   let format: OutputFormat
 
@@ -84,6 +89,41 @@ struct EndpointOutput {
       let table = Table(
         headings: ["ENDPOINT", "HEALTH", "TOOK", "ERROR"],
         rows: rows.map { [$0.endpoint, "\($0.failure == nil)", $0.took, $0.failure ?? ""] })
+      StandardOutput.write(table.text)
+    }
+  }
+
+  func hashes(_ rows: [EndpointHash]) {
+    switch format {
+    case .simple:
+      for row in rows { StandardOutput.write("\(row.endpoint), \(row.answer.hash)\n") }
+    case .json:
+      guard !rows.isEmpty else { return StandardOutput.write("[]\n") }
+      array(rows) { row, out in
+        var object = JSONObject()
+        object.member("Endpoint", &out) { JSONText.appendString(Array(row.endpoint.utf8), likeGo: true, to: &$0) }
+        object.member("HashKV", &out) { out in
+          var hash = JSONObject()
+          hash.member("header", &out) { JSONMessages.header(row.answer.header, &$0) }
+          hash.number("hash", UInt64(row.answer.hash), &out)
+          hash.number("compact_revision", row.answer.compactRevision, &out)
+          hash.number("hash_revision", row.answer.hashRevision, &out)
+          hash.close(&out)
+        }
+        object.close(&out)
+      }
+    case .fields:
+      for row in rows {
+        FieldLines.header(row.answer.header)
+        StandardOutput.write { out in
+          out.append("\"Endpoint\" : ")
+          out.appendQuoted(Array(row.endpoint.utf8))
+          out.append("\n\"Hash\" : \(row.answer.hash)\n\n")
+        }
+      }
+    case .table:
+      let table = Table(
+        headings: ["ENDPOINT", "HASH"], rows: rows.map { [$0.endpoint, "\($0.answer.hash)"] })
       StandardOutput.write(table.text)
     }
   }

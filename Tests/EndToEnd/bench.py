@@ -63,6 +63,13 @@ def run(report, programs, folder, options, rng):
         report.check(found == wanted, "server: every test on every server", wanted ^ found)
         bad = figures(lines, ("requests_per_s", "p50_us", "p99_us", "server_cpu_us_per_request"))
         report.check(not bad, "server: every figure is one", bad[:3])
+    done, lines = results(
+        report, "mvcc", [bench, "mvcc", "--needletail", programs.server, "--n", "3000", "--seconds", "0.2", "--reps", "1"], folder)
+    if done:
+        tests = {"range100", "range10000", "limit1", "past", "compact", "restart", "restartkilled", "memory"}
+        report.check({line["test"] for line in lines} == tests, "mvcc: every test", lines)
+        bad = figures([line for line in lines if "p50_us" in line], ("requests_per_s", "p50_us", "p99_us"))
+        report.check(not bad, "mvcc: every figure is one", bad[:3])
     left = [name for name in os.listdir(folder) if name.startswith("needletail-bench")]
     report.check(not left, "nothing is left behind", left)
 

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Random puts, deletes, gets, transactions, compactions and lease commands through etcdctl to a real etcd and through needletailctl to Needletail; answers equal.
+"""Random puts, deletes, gets, transactions, compactions, lease commands, alarms and hashes through etcdctl to a real etcd and through needletailctl to Needletail; answers equal.
 
 usage: etcd.py [--seconds 60] [--seed N] [--bin .build/release]
 Needs Debian's etcd-server and etcd-client. Compares revision, key-values, more, count, deleted, previous values.
 """
-import argparse, json, os, random, shutil, subprocess, sys, tempfile, time
+import argparse, json, os, random, shutil, subprocess, sys, tempfile, time, urllib.request
+
+from needletail import ALARM, Client, message
 
 KEYS = ['a', 'b', 'ab', 'abc', 'b1', 'b2', 'c', 'ca', 'd/1', 'd/2', 'd/3', 'e']
 
@@ -76,6 +78,21 @@ def lease_command(rnd, known):
     return 'once', [['lease', 'keep-alive', one, '--once'] for one in ids]
 
 
+def raise_alarm(rnd, ours, theirs):
+    """etcdctl can't raise an alarm: etcd's gateway and a frame do. NOSPACE (1) or CORRUPT (2) of some member."""
+    kind = rnd.choice([1, 1, 1, 2])
+    Client(int(ours.split(':')[1])).call(ALARM, message(f1=1, f2=7, f3=kind))
+    body = json.dumps({'action': 'ACTIVATE', 'memberID': '7', 'alarm': ['', 'NOSPACE', 'CORRUPT'][kind]})
+    urllib.request.urlopen('http://%s/v3/maintenance/alarm' % theirs, body.encode()).read()
+
+
+def hash_outcome(program, endpoint, revision):
+    """Whether there is a hash, and why not: the hashes themselves are each server's own."""
+    done = subprocess.run([program, '--endpoints', endpoint, 'endpoint', 'hashkv', '--rev=%d' % revision],
+                          capture_output=True, text=True, env=dict(os.environ, ETCDCTL_API='3'))
+    return len(done.stdout.split(', ')) if done.returncode == 0 else done.stderr.splitlines()[-1]
+
+
 def without_leases(found):
     """Lease ids and what is left of a TTL differ."""
     if isinstance(found, dict):
@@ -100,6 +117,8 @@ def answer(program, endpoint, args, data=None):
         return 'failed: ' + done.stderr.splitlines()[-1]
     if args[0] == 'compaction':
         return done.stdout
+    if args[0] == 'alarm':
+        return json.loads(done.stdout).get('alarms')
     return without_leases(plain(json.loads(done.stdout)))
 
 
@@ -128,7 +147,8 @@ def main():
                           '--advertise-client-urls', 'http://' + theirs, '--listen-peer-urls', 'http://' + peer,
                           '--initial-advertise-peer-urls', 'http://' + peer, '--initial-cluster',
                           'default=http://' + peer], stdout=logs[1], stderr=logs[1])]
-    compared, different, revision, leases = 0, 0, 1, []
+    compared, different, revision, leases, compacted, alarmed = 0, 0, 1, [], 0, False
+    first = [['compaction', '0'], ['compaction', '0'], ['compaction', '--', '-1']]
     try:
         time.sleep(3)
         deadline = time.time() + options.seconds
@@ -137,8 +157,24 @@ def main():
             if rnd.random() < .4:
                 args, data = ['txn'], script(rnd, revision)
             both, kind = [args, args], rnd.random()
-            if kind < .02:
+            if first:
+                both, data = [first.pop(0)] * 2, None
+            elif kind < .02:
                 both, data = [['compaction', str(rnd.randint(max(1, revision - 20), revision + 2))]] * 2, None
+            elif alarmed and kind < .07:
+                both, data, alarmed = [['alarm', 'disarm']] * 2, None, False
+            elif not alarmed and kind < .03:
+                raise_alarm(rnd, ours, theirs)
+                both, data, alarmed = [['alarm', 'list']] * 2, None, True
+            elif kind < .09:
+                # etcd 3.4 refuses the compacted revision itself, later ones hash it.
+                at = rnd.choice([at for at in range(revision - 20, revision + 3) if at != compacted and at > 0])
+                a = hash_outcome(options.bin + '/needletailctl', ours, at)
+                b = hash_outcome('etcdctl', theirs, at)
+                compared, different = compared + 1, different + (a != b)
+                if a != b:
+                    print('different: hash at', at, '\n  needletail', a, '\n  etcd      ', b)
+                continue
             elif kind < .2:
                 name, both = lease_command(rnd, leases)
                 data = None
@@ -157,6 +193,8 @@ def main():
             a = answer(options.bin + '/needletailctl', ours, both[0], data)
             b = answer('etcdctl', theirs, both[1], data)
             compared += 1
+            if both[0][0] == 'compaction' and isinstance(a, str) and a.startswith('compacted'):
+                compacted = int(both[0][-1])
             if isinstance(b, dict):
                 revision = b.get('header') or b.get('revision') or revision
             if a != b:

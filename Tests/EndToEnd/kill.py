@@ -5,7 +5,10 @@ The load is Debian's package index in a new generation each time it comes to its
 stanza, so that one can tell from a value which put it is.
 
 Beside the load, each cycle compacts what it finds, so that kills hit the removal too, and changes leases: what was acknowledged
-of either holds after the restart."""
+of either holds after the restart.
+
+Alarms have a load of their own, since one that is raised refuses every put: they are raised and taken back without pause until the
+kill, and what is raised after the restart is what some prefix of the requests made, every acknowledged one among it."""
 
 import os
 import select
@@ -14,7 +17,7 @@ import time
 
 from debian import stanzas
 from needletail import (
-    COMPACT, LEASE_GRANT, LEASE_REVOKE, LEASE_TIME_TO_LIVE, OK, PUT, RANGE, Client, Failure, Server, StatusError, fields, main,
+    ALARM, COMPACT, HASH_KV, LEASE_GRANT, LEASE_REVOKE, LEASE_TIME_TO_LIVE, OK, PUT, RANGE, Client, Failure, Server, StatusError, fields, main,
     message, put_request, revision_of)
 
 CONNECTIONS = 3
@@ -226,7 +229,76 @@ def run(report, programs, folder, options, rng):
         if wrong:
             return
     report.check(ledger.acknowledgements > 0, f"{ledger.acknowledgements} puts acknowledged in all")
+    alarms(report, programs, folder, options.cycles, rng)
     report.check(slowest < 5, f"healthy within 5 s of every start (slowest {slowest:.2f} s)")
+
+
+def alarms_of(client):
+    """{(member, kind)}"""
+    members = [dict(fields(value)) for number, value in fields(client.call(ALARM)) if number == 2]
+    return {(member.get(1, 0), member.get(2, 0)) for member in members}
+
+
+def hash_of(client):
+    return {number: value for number, value in fields(client.call(HASH_KV)) if number != 1}
+
+
+def alarms(report, programs, folder, cycles, rng):
+    directory = os.path.join(folder, "alarms")
+    found, acknowledged, hashed = set(), 0, None
+    for cycle in range(1, cycles + 1):
+        server = Server(programs, directory)
+        with server.client() as client:
+            report.check(alarms_of(client) == found, f"alarms, cycle {cycle}: the same after a restart in peace", found)
+            report.check(hashed in (None, hash_of(client)), f"alarms, cycle {cycle}: so is the hash", hashed)
+            try:
+                client.put(b"key", b"%d" % cycle)
+                answer = OK
+            except StatusError as error:
+                answer = error.code
+            expected = 15 if any(kind == 2 for _, kind in found) else 8 if found else OK
+            report.check(answer == expected, f"alarms, cycle {cycle}: a put has status {expected}", answer)
+            hashed = hash_of(client)
+        timer = threading.Timer(rng.uniform(0.01, 0.5), server.process.kill)
+        client = server.client()
+        timer.start()
+        states, answers = [set(found)], 0
+        try:
+            while True:
+                batch = []
+                while len(states) - 1 - answers < DEPTH:
+                    alarm, action = (rng.randint(1, 3), 1 if rng.random() < 0.9 else 2), rng.choice([1, 2])
+                    state = states[-1] | {alarm} if action == 1 else states[-1] - {alarm}
+                    states.append(state)
+                    batch.append(Client.frame(ALARM, len(states), message(f1=action, f2=alarm[0], f3=alarm[1])))
+                client.socket.sendall(b"".join(batch))
+                frame = client.receive()
+                if frame is None:
+                    break
+                if frame[3] != OK:
+                    raise Failure(f"an alarm was refused: {frame}")
+                answers += 1
+        except OSError:
+            pass
+        while (frame := client.parse()) is not None:
+            answers += 1
+        timer.cancel()
+        client.close()
+        server.wait()
+        acknowledged += answers
+        server = Server(programs, directory)
+        with server.client() as client:
+            found = alarms_of(client)
+            report.check(
+                found in states[answers:], f"alarms, cycle {cycle}: killed after {answers} changes; what is raised follows them",
+                f"{found}, acknowledged {states[answers]}")
+            report.check(hash_of(client) == hashed, f"alarms, cycle {cycle}: the hash is as it was", hashed)
+            if cycle % 3 == 0:
+                for member, kind in sorted(found):
+                    client.call(ALARM, message(f1=2, f2=member, f3=kind))
+                found = set()
+        server.kill() if rng.random() < 0.5 else server.stop()
+    report.check(acknowledged > 0, f"{acknowledged} changes of alarms acknowledged in all")
 
 
 def arguments(parser):

@@ -257,9 +257,23 @@ package final class FakeServer: @unchecked Sendable {
       case .deleteRange: try deleteRange(try DeleteRangeRequestView(request.body)).encode(to: &out)
       case .status: status().encode(to: &out)
       case .health: break
+      case .alarm:
+        var answer = AlarmResponse()
+        answer.header = header
+        answer.alarms = [AlarmMember(memberID: 0x11, alarm: 1), AlarmMember(memberID: 5, alarm: 2)]
+        let view = try AlarmRequestView(request.body)
+        if view.rawAction != 0 { answer.alarms.removeAll { $0 != view.member } }
+        answer.encode(to: &out)
+      case .hash, .hashKV:
+        let view = try HashKVRequestView(request.body)
+        if view.revision > revision { throw StatusError.futureRevision }
+        var answer = HashResponse()
+        answer.header = header
+        answer.hash = 3_593_804_405
+        answer.hashRevision = view.revision == 0 ? revision : view.revision
+        answer.encode(to: &out)
       case .hello, .txn, .compact, .leaseGrant, .leaseRevoke, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases,
-        .snapshot,
-        nil:
+        .snapshot, .rangeStream, nil:
         throw StatusError(.unimplemented, "unknown method")
       }
     } catch let error as StatusError {

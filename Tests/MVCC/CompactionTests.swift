@@ -8,6 +8,16 @@ import Testing
     let fixture = try Fixture()
     for i in 0..<9 { _ = try fixture.put([1], [UInt8(i)]) }
     #expect(throws: MVCCError.futureRevision) { _ = try fixture.compact(11) }
+    // A store that was never compacted takes 0, once, and over a restart; transactions then know of it.
+    let before = TxnSpec(success: [.range(RangeSpec(key: [1], revision: -1))])
+    #expect(throws: MVCCError.compacted) { _ = try fixture.compact(-1) }
+    _ = try fixture.txn(before)
+    #expect(try fixture.compact(0) == 10)
+    #expect(throws: MVCCError.compacted) { _ = try fixture.compact(0) }
+    #expect(throws: MVCCError.compacted) { _ = try fixture.txn(before) }
+    try fixture.reopen()
+    #expect(throws: MVCCError.compacted) { _ = try fixture.compact(0) }
+    #expect(try fixture.get([1], revision: 1) == nil && fixture.get([1], revision: 2) != nil)
     #expect(try fixture.compact(5) == 10)
     for revision in [Int64.min, -1, 0, 4, 5] {
       #expect(throws: MVCCError.compacted) { _ = try fixture.compact(revision) }

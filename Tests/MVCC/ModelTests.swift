@@ -149,6 +149,18 @@ import Testing
     }
   }
 
+  private func changeAlarms(_ workload: inout Workload, _ fixture: Fixture, _ naive: inout NaiveStore) throws {
+    let alarm = Alarm(
+      workload.chance(4) ? .corrupt : .noSpace, member: UInt64.random(in: 0...1, using: &workload.generator))
+    if naive.alarms.contains(alarm) || (!naive.alarms.isEmpty && workload.chance(2)) {
+      #expect(try fixture.lower(alarm) == (naive.alarms.remove(alarm).map { [$0] } ?? []))
+    } else {
+      #expect(try fixture.raise(alarm) == [alarm])
+      naive.alarms.insert(alarm)
+    }
+    #expect(try fixture.alarms() == naive.alarms.sorted())
+  }
+
   private func run(seed: UInt64, keyCount: Int, operations: Int) throws {
     var workload = Workload(seed: seed, keyCount: keyCount)
     let fixture = try Fixture()
@@ -199,13 +211,22 @@ import Testing
         try #require(got == want, "seed \(seed), after \(done): compaction to \(revision)")
       }
       if workload.chance(12) { try changeLeases(&workload, fixture, &naive, seed) }
+      if workload.chance(naive.alarms.isEmpty ? 150 : 4) { try changeAlarms(&workload, fixture, &naive) }
+      if workload.chance(300) {
+        let revision = Int64.random(in: (naive.compacted - 1)...(naive.revision + 1), using: &workload.generator)
+        let (got, want) = (try outcome { try fixture.hash(revision) }, try outcome { try naive.hash(revision) })
+        try #require(got == want, "seed \(seed), after \(done): hash at \(revision)")
+      }
       // Removal goes on between the commands, at times not at all before the next compaction.
       if workload.chance(5) {
         _ = try fixture.removeCompacted(rows: Int.random(in: 1...60, using: &workload.generator))
       }
       if workload.chance(2000) { try fixture.reopen() }
     }
+    try #require(try fixture.hash() == naive.hash(0), "seed \(seed): the last hash")
     while try fixture.removeCompacted(rows: 50) {}
+    let oldest = naive.compacted
+    try #require(try fixture.hash(oldest) == naive.hash(oldest), "seed \(seed): the oldest hash")
     try #require(naive.compacted > 0)
     #expect(try fixture.entries(fixture.store.graveyard) == UInt64(naive.deadKeys), "graveyard after all removal")
     #expect(try fixture.entries(fixture.store.log) == UInt64(naive.changesFromCompacted), "log after all removal")

@@ -6,6 +6,7 @@ extension NaiveStore {
     try NaiveStore.validate(spec, operationsMax, keyLimit)
     _ = try NaiveStore.changes(spec.success)
     _ = try NaiveStore.changes(spec.failure)
+    if !spec.isReadOnly { try checkAlarms(needsSpace: NaiveStore.puts(spec)) }
     let path = choose(spec)
     var rest = path[...]
     try checkPuts(spec, &rest)
@@ -17,6 +18,17 @@ extension NaiveStore {
     var result = try run(spec, &rest)
     result.revision = revision
     return result
+  }
+
+  /// Whether any branch puts anything.
+  private static func puts(_ spec: TxnSpec) -> Bool {
+    (spec.success + spec.failure).contains { operation in
+      switch operation {
+      case .put: true
+      case .txn(let nested): puts(nested)
+      case .range, .delete, .none: false
+      }
+    }
   }
 
   private static func validate(_ spec: TxnSpec, _ operationsMax: Int, _ keyLimit: Int) throws(MVCCError) {
@@ -119,7 +131,7 @@ extension NaiveStore {
     for operation in path.removeFirst() ? spec.success : spec.failure {
       if case .range(let range) = operation, range.revision != 0 {
         if range.revision > revision { throw .futureRevision }
-        if range.revision < (compacted == 0 ? -1 : compacted) { throw .compacted }
+        if range.revision < (compacted == 0 && !wasCompactedToZero ? -1 : compacted) { throw .compacted }
       }
       if case .txn(let nested) = operation { try checkRanges(nested, &path) }
     }

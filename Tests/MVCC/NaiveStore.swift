@@ -10,6 +10,19 @@ struct NaiveStore {
   /// The revision before the change that is under way.
   private var begun: Int64?
   private(set) var compacted: Int64 = 0
+  /// Whether a compaction to 0 was made, which is taken once, before any other.
+  private(set) var wasCompactedToZero = false
+  var alarms: Set<Alarm> = []
+
+  struct Change {
+    var main: Int64
+    var sub: Int64
+    var key: Bytes
+    /// Nil: a deletion.
+    var kv: KeyValue?
+  }
+  /// All changes, oldest first.
+  private(set) var changes: [Change] = []
   /// Which keys belong to a lease, the pairs themselves tell.
   private(set) var leases: [Int64: LeaseRecord] = [:]
 
@@ -50,6 +63,7 @@ struct NaiveStore {
 
   mutating func put(_ spec: PutSpec, keyLimit: Int) throws(MVCCError) -> WriteAnswer {
     try NaiveStore.validate(spec, keyLimit)
+    try checkAlarms(needsSpace: true)
     // Alone, a put's lease is looked for before its key; in a transaction after.
     if spec.lease != 0 && leases[spec.lease] == nil { throw .leaseNotFound }
     try check(spec)
@@ -60,6 +74,7 @@ struct NaiveStore {
 
   mutating func delete(_ spec: DeleteSpec) throws(MVCCError) -> WriteAnswer {
     if spec.key.isEmpty { throw .keyNotProvided }
+    try checkAlarms(needsSpace: false)
     beginTransaction()
     defer { endTransaction() }
     return change(spec)
@@ -119,13 +134,41 @@ struct NaiveStore {
       sortedKeys.insert(key, at: low)
     }
     history[key, default: []].append((revision, kv))
+    let last = changes.last
+    let sub = last.map { $0.main == revision ? $0.sub + 1 : 0 } ?? 0
+    changes.append(Change(main: revision, sub: sub, key: key, kv: kv))
   }
 
   mutating func compact(_ revision: Int64) throws(MVCCError) -> Int64 {
+    try checkAlarms(needsSpace: false)
+    if revision == 0, compacted == 0, !wasCompactedToZero {
+      wasCompactedToZero = true
+      return self.revision
+    }
     if revision <= compacted { throw .compacted }
     if revision > self.revision { throw .futureRevision }
     compacted = revision
+    forget()
     return self.revision
+  }
+
+  /// What no question can be about any more, so that long runs stay quick: below the compacted revision only each key's
+  /// last change counts.
+  private mutating func forget() {
+    for (key, versions) in history {
+      let first = versions.firstIndex { $0.revision >= compacted } ?? versions.count
+      if first > 1 { history[key] = Array(versions[(first - 1)...]) }
+    }
+    var lasting: Set<Bytes> = []
+    var kept: [Change] = []
+    for change in changes.reversed() {
+      guard change.main < compacted else {
+        kept.append(change)
+        continue
+      }
+      if lasting.insert(change.key).inserted { kept.append(change) }
+    }
+    changes = kept.reversed()
   }
 
   // MARK: Leases
@@ -135,6 +178,7 @@ struct NaiveStore {
   }
 
   mutating func grant(_ id: Int64, ttl: Int64) throws(MVCCError) -> Int64 {
+    try checkAlarms(needsSpace: true)
     if ttl > 9_000_000_000 { throw .leaseTTLTooLarge }
     if leases[id] != nil { throw .leaseExists }
     leases[id] = LeaseRecord(ttl: ttl)
@@ -142,6 +186,7 @@ struct NaiveStore {
   }
 
   mutating func revoke(_ id: Int64) throws(MVCCError) -> Int64 {
+    try checkAlarms(needsSpace: false)
     if leases[id] == nil { throw .leaseNotFound }
     beginTransaction()
     for key in keys(of: id) { _ = change(DeleteSpec(key: key)) }

@@ -83,7 +83,7 @@ final class Fixture {
     defer { out.free() }
     index += 1
     return try database.write { batch in
-      writer.begin(batch)
+      try writer.begin(batch)
       var answers: [Result<Bytes, MVCCError>] = []
       for command in commands {
         let mark = out.count

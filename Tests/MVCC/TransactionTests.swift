@@ -144,7 +144,7 @@ import Testing
     var out = OutBuffer()
     defer { out.free() }
     try fixture.database.write { batch in
-      writer.begin(batch)
+      try writer.begin(batch)
       #expect(throws: MVCCError.answerTooLarge(limit: 10_000)) {
         try writer.transaction(batch, transaction, term: 7, into: &out)
       }

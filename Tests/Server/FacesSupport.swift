@@ -106,7 +106,7 @@ final class PlainSocket {
 
   func finishSending() { shutdown(descriptor, Int32(SHUT_WR)) }
 
-  private func receive(atMost count: Int) throws -> [UInt8] {
+  func receive(atMost count: Int) throws -> [UInt8] {
     var bytes = [UInt8](repeating: 0, count: count)
     var n = recv(descriptor, &bytes, count, 0)
     while n < 0, errno == EINTR { n = recv(descriptor, &bytes, count, 0) }

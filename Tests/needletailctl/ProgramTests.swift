@@ -156,6 +156,75 @@ private let headerJSON = #""header":{"cluster_id":193,"member_id":17,"revision":
     #expect(json.hasPrefix("[{\"endpoint\":\"\(name)\",\"health\":true,\"took\":\"") && json.hasSuffix("s\"}]\n"))
   }
 
+  @Test func hashesOfEndpoints() throws {
+    let server = try FakeServer()
+    defer { server.stop() }
+    let name = server.endpoint.text
+    #expect(try run(server, "endpoint", "hashkv").output == "\(name), 3593804405\n")
+    #expect(try run(server, "endpoint", "hashkv", "--rev", "1").output == "\(name), 3593804405\n")
+    #expect(
+      try run(server, "endpoint", "hashkv", "-w", "json").output
+        == "[{\"Endpoint\":\"\(name)\",\"HashKV\":{\(headerJSON)1,\"raft_term\":2},\"hash\":3593804405,\"hash_revision\":1}}]\n"
+    )
+    #expect(
+      try run(server, "endpoint", "hashkv", "-w", "fields").output
+        == """
+        "ClusterID" : 193
+        "MemberID" : 17
+        "Revision" : 1
+        "RaftTerm" : 2
+        "Endpoint" : "\(name)"
+        "Hash" : 3593804405
+
+
+        """)
+    #expect(
+      try run(server, "endpoint", "hashkv", "-w", "table").output.contains("|    ENDPOINT     |    HASH    |\n"))
+    let future = "etcdserver: mvcc: required revision is a future revision"
+    let refused = try run(server, "endpoint", "hashkv", "--rev=99", "-w", "json")
+    #expect(refused.status == 1 && refused.output == "[]\n")
+    #expect(refused.errors == "Failed to get the hash of endpoint \(name) (\(future))\nError: \(future)\n")
+  }
+
+  @Test func checks() throws {
+    let server = try FakeServer()
+    defer { server.stop() }
+    for word in ["perf", "datascale"] {
+      let unknown = try run(server, "check", word, "--load", "zz")
+      #expect(unknown.status == 1 && unknown.errors == "Error: unknown load option zz\n")
+      _ = try run(server, "put", "/used/key", "x")
+      let used = try run(server, "check", word, "--prefix", "/used/")
+      let words = "prefix \"/used/\" has keys. Delete with `needletailctl del --prefix /used/` first"
+      #expect(used.status == 1 && used.errors == "Error: \(words)\n")
+    }
+    // It has no metrics.
+    let blind = try run(server, "check", "datascale")
+    #expect(blind.status == 1)
+    #expect(
+      blind.output == "FAIL: Could not read process_resident_memory_bytes before the put operations.\n")
+  }
+
+  @Test func alarms() throws {
+    let server = try FakeServer()
+    defer { server.stop() }
+    let lines = "memberID:17 alarm:NOSPACE \nmemberID:5 alarm:CORRUPT \n"
+    #expect(try run(server, "alarm", "list").output == lines)
+    #expect(try run(server, "alarm", "disarm").output == lines)
+    let json = #""alarms":[{"memberID":17,"alarm":1},{"memberID":5,"alarm":2}]}"# + "\n"
+    #expect(try run(server, "alarm", "list", "-w", "json").output == "{\(headerJSON)1,\"raft_term\":2}," + json)
+    #expect(try run(server, "alarm", "disarm", "-w", "json").output == "{" + json)
+    #expect(
+      try run(server, "alarm", "list", "-w", "fields").output.hasSuffix(
+        "\"RaftTerm\" : 2\n\"MemberID\" : 17\n\"AlarmType\" : NOSPACE\n\n\"MemberID\" : 5\n\"AlarmType\" : CORRUPT\n\n")
+    )
+    for word in ["list", "disarm"] {
+      let table = try run(server, "alarm", word, "-w", "table")
+      #expect(table.status == 1 && table.errors == "Error: table not supported as output format\n")
+      let arguments = try run(server, "alarm", word, "x")
+      #expect(arguments.status == 1 && arguments.errors == "Error: alarm \(word) command accepts no arguments\n")
+    }
+  }
+
   @Test func deadEndpoints() throws {
     let (alive, dead) = (try FakeServer(), try FakeServer())
     defer { alive.stop() }

@@ -1,6 +1,7 @@
 // A server under measurement: started on a free port in a folder of its own, on processors of its own where there are two or
 // more, stopped and killed with the benchmark whatever happens.
 import Foundation
+import Glibc
 
 enum ServerName: String, CaseIterable {
   case needletail, redis
@@ -9,7 +10,7 @@ enum ServerName: String, CaseIterable {
 
   var configuration: String {
     switch self {
-    case .needletail: "defaults, durable puts"
+    case .needletail: "defaults but no quota, durable puts"
     case .redis: "appendonly yes, appendfsync always, save none"
     }
   }
@@ -20,6 +21,7 @@ enum ServerName: String, CaseIterable {
       [
         program ?? Self.besideThisProgram("needletail"), "--data-dir", folder + "/data",
         "--listen-client-urls", "http://127.0.0.1:\(port)", "--advertise-client-urls", "http://127.0.0.1:\(port)",
+        "--quota-backend-bytes", "-1",
       ]
     case .redis:
       [
@@ -83,13 +85,13 @@ final class ServerProcess {
   }
 
   private func waitUntilReady() throws {
-    for _ in 0..<200 {
+    for _ in 0..<10_000 {
       guard process.isRunning else { throw BenchError("\(name.rawValue) ended at once:\n\(lastWords)") }
       if let socket = try? connectToLoopback(port: port) {
         close(socket)
         return
       }
-      usleep(50_000)
+      usleep(1_000)
     }
     throw BenchError("\(name.rawValue) was not ready within 10 s:\n\(lastWords)")
   }
@@ -112,11 +114,20 @@ final class ServerProcess {
     return (user + system) * 1_000_000_000 / UInt64(sysconf(Int32(_SC_CLK_TCK)))
   }
 
+  var processIdentifier: Int32 { process.processIdentifier }
+
+  /// At once, without a word.
+  func kill() {
+    guard process.isRunning else { return }
+    Glibc.kill(process.processIdentifier, SIGKILL)
+    process.waitUntilExit()
+  }
+
   func stop() {
     guard process.isRunning else { return }
     process.terminate()
     for _ in 0..<100 where process.isRunning { usleep(50_000) }
-    if process.isRunning { kill(process.processIdentifier, SIGKILL) }
+    kill()
     process.waitUntilExit()
   }
 }

@@ -21,6 +21,9 @@ extension Database {
   /// Bytes per page of this file.
   public var pageSize: Int { geometry.pageSize }
 
+  /// Bytes of pages that hold live data: one of the statistics alone, cheap enough for every batch.
+  package var liveBytes: UInt64 { withWriter { UInt64($0.free.livePages) } << UInt64(geometry.shift) }
+
   public var statistics: DatabaseStatistics {
     withWriter { writer in
       var figures = writer.statistics

@@ -8,6 +8,7 @@ package enum Method: UInt16, CaseIterable, Sendable {
   case deleteRange = 3
   case txn = 4
   case compact = 5
+  case rangeStream = 7
   case leaseGrant = 8
   case leaseRevoke = 9
   case leaseKeepAlive = 10
@@ -16,6 +17,9 @@ package enum Method: UInt16, CaseIterable, Sendable {
   case status = 16
   case health = 17
   case snapshot = 18
+  case alarm = 19
+  case hash = 20
+  case hashKV = 21
 }
 
 /// Bits of a header's flags.

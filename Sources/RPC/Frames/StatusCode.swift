@@ -73,6 +73,8 @@ extension StatusError {
     .resourceExhausted, "etcdserver: mvcc: database space exceeded")
   public static let leaseNotFound = StatusError(.notFound, "etcdserver: requested lease not found")
   public static let tooManyRequests = StatusError(.unknown, "etcdserver: too many requests")
+  public static let tooManyLargeRanges = StatusError(
+    .resourceExhausted, "needletail: too many large ranges are being sent")
   public static let noLeader = StatusError(.unavailable, "etcdserver: no leader")
   public static let stopped = StatusError(.unavailable, "etcdserver: server stopped")
   public static let timedOut = StatusError(.unavailable, "etcdserver: request timed out")

@@ -260,7 +260,8 @@ package struct ConnectionTable {
 
   @inline(never)
   private func pause(_ connection: ConnectionPointer) {
-    if connection.pointee.flags.contains(.paused) || connection.pointee.isFinishing { return }
+    if connection.pointee.flags.contains(.paused) { return }
+    if connection.pointee.isFinishing && !connection.pointee.isProducing { return }
     connection.pointee.flags.insert(.paused)
     counters.add(.pauses)
   }
@@ -302,13 +303,15 @@ package struct ConnectionTable {
   }
 
   private mutating func resumeIfDrained(_ connection: ConnectionPointer) {
+    // An answer made in pieces goes on while the connection ends, no faster than it drains.
+    let isEnding = connection.pointee.isFinishing && !connection.pointee.isProducing
     guard
-      connection.pointee.isFinishing
+      isEnding
         || (connection.pointee.backlog <= limits.outputBacklog / 2
           && connection.pointee.deferredAnswers <= limits.deferredAnswers / 2)
     else { return }
     connection.pointee.flags.remove(.paused)
-    guard !connection.pointee.isFinishing, !connection.pointee.flags.contains(.resumed) else { return }
+    guard !isEnding, !connection.pointee.flags.contains(.resumed) else { return }
     connection.pointee.flags.insert(.resumed)
     resumedSlots[resumedCount] = connection.pointee.slot
     resumedCount += 1

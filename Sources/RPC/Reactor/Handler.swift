@@ -12,7 +12,8 @@ package protocol Handler {
 
   /// Decodes whole requests from the start of `bytes` and appends their answers to `connection.pointee.output`. Returns
   /// how many bytes it consumed: an unfinished rest comes again with more behind it. Stops early when `mayAnswer` or
-  /// `isFinishing` says so.
+  /// `isFinishing` says so. Of a connection that `isProducing` it appends the next pieces first, and consumes nothing
+  /// before the last.
   mutating func receive(_ connection: ConnectionPointer, _ bytes: UnsafeRawBufferPointer) -> Int
 
   /// A deferred answer. `connection` is nil when it has closed meanwhile.

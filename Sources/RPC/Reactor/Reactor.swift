@@ -17,7 +17,8 @@ package enum Reactor {
       while let arrival = transport.next() {
         let connection = arrival.connection
         let bytes = transport.begin(arrival)
-        let consumed = connection.pointee.isFinishing ? bytes.count : handler.receive(connection, bytes)
+        let isOver = connection.pointee.isFinishing && !connection.pointee.isProducing
+        let consumed = isOver ? bytes.count : handler.receive(connection, bytes)
         if transport.end(arrival, bytes, consumed) {
           handler.abandoned(connection, .truncated)
           transport.abandon(connection)

@@ -33,6 +33,9 @@ package struct ConnectionFlags: OptionSet, Sendable {
   static var receiving: Self { Self(rawValue: 1 << 9) }
   static var sendInFlight: Self { Self(rawValue: 1 << 10) }
   static var cancelling: Self { Self(rawValue: 1 << 11) }
+  /// An answer is being made in pieces: no request is decoded before it is whole, and the handler is called again
+  /// whenever what it made has drained.
+  @usableFromInline static var producing: Self { Self(rawValue: 1 << 12) }
 }
 
 @usableFromInline
@@ -64,7 +67,9 @@ package struct ReactorConnection {
 
   /// Requests handed to other threads whose answers have not come back.
   @usableFromInline package var deferredAnswers: Int32 = 0
-  @usableFromInline let backlogLimit: Int
+  /// 0 while an answer is made in pieces, so that `mayAnswer` needs to look at nothing more.
+  @usableFromInline var backlogLimit: Int
+  private let backlogLimitOfConnection: Int
   @usableFromInline let deferredLimit: Int32
 
   /// Coarse milliseconds after which the connection is given up, 0 = none; why is told by the flags.
@@ -77,6 +82,7 @@ package struct ReactorConnection {
     self.slot = slot
     self.generation = generation
     backlogLimit = limits.outputBacklog
+    backlogLimitOfConnection = limits.outputBacklog
     deferredLimit = limits.deferredAnswers
   }
 
@@ -102,6 +108,22 @@ package struct ReactorConnection {
 
   /// Counts a request that another thread will answer through the mailbox.
   @inlinable package mutating func deferAnswer() { deferredAnswers &+= 1 }
+
+  /// An answer begins that is made in pieces, each when the one before has drained: the handler's `receive` is called for
+  /// them, until `endPieces`. A stop waits for it as for a deferred answer.
+  package mutating func beginPieces() {
+    flags.insert(.producing)
+    backlogLimit = 0
+    deferredAnswers &+= 1
+  }
+
+  package mutating func endPieces() {
+    flags.remove(.producing)
+    backlogLimit = backlogLimitOfConnection
+    deferredAnswers &-= 1
+  }
+
+  @inlinable package var isProducing: Bool { flags.contains(.producing) }
 
   /// The other end as text, for logs. Makes a system call.
   package var peerName: String {

@@ -59,7 +59,9 @@ extension Faces {
 
   private mutating func health(_ connection: ConnectionPointer, _ head: HTTPRequestHead, isHead: Bool, closing: Bool) {
     let parameters = String(decoding: head.query, as: UTF8.self).split(separator: "&")
-    let illness = illness(excludingNoSpace: parameters.contains("exclude=NOSPACE"))
+    let excluded = Set(parameters.filter { $0.hasPrefix("exclude=") }.map { $0.dropFirst("exclude=".count) })
+    let alarm = server.status.alarms.list.first { !excluded.contains($0.kind.name[...]) }
+    let illness = illness(excludingNoSpace: excluded.contains("NOSPACE")) ?? alarm.map { "ALARM \($0.kind.name)" }
     let body = "{\"health\":\"\(illness == nil)\",\"reason\":\"\(illness.map(jsonEscaped) ?? "")\"}"
     let (code, reason) = illness == nil ? (200, "OK") : (503, "Service Unavailable")
     appendHTTP(connection, code, reason, body, type: "application/json", closing: closing, isHead: isHead)

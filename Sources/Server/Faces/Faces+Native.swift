@@ -32,6 +32,7 @@ extension Faces {
 
   @inline(__always)
   mutating func receiveNative(_ connection: ConnectionPointer, _ bytes: UnsafeRawBufferPointer) -> Int {
+    if _slowPath(connection.pointee.isProducing) { return continuePieces(connection, bytes) }
     var parser = FrameParser(bytes, side: .server, bodyLimit: FrameLimits.requestBodyBytes)
     do throws(FrameError) {
       while connection.pointee.mayAnswer, let frame = try parser.next() { serve(connection, frame) }
@@ -60,14 +61,19 @@ extension Faces {
       }
     } catch {
       connection.pointee.output.truncate(to: mark)
-      fail(connection, call, frame.header, error)
+      fail(connection, call, frame, error)
     }
   }
 
   @inline(never)
   private mutating func fail(
-    _ connection: ConnectionPointer, _ call: Call, _ header: FrameHeader, _ error: StatusError
+    _ connection: ConnectionPointer, _ call: Call, _ frame: Frame, _ failure: StatusError
   ) {
+    var error = failure
+    if call.rpc == .range, error == KVServer.largeAnswer {
+      do { return try beginPieces(.measured, connection, frame) } catch let refusal { error = refusal }
+    }
+    let header = frame.header
     connection.pointee.output.appendErrorFrame(
       rawMethod: header.rawMethod, stream: header.stream, code: error.code, message: error.message)
     let outcome = Outcome(code: error.code, answerBytes: error.message.utf8.count + FrameHeader.byteCount)
@@ -109,6 +115,19 @@ extension Faces {
       try server.snapshot(frame.body, reply: address(connection, frame.header))
       connection.pointee.deferAnswer()
       return false
+    case .rangeStream:
+      try beginPieces(.pieces, connection, frame)
+      return false
+    case .alarm:
+      return try handleAlarm(connection, frame)
+    case .hash:
+      try server.hash(reply: address(connection, frame.header))
+      connection.pointee.deferAnswer()
+      return false
+    case .hashKV:
+      try server.hashKV(frame.body, reply: address(connection, frame.header))
+      connection.pointee.deferAnswer()
+      return false
     case .status:
       let at = connection.pointee.output.openFrame()
       status().encode(to: &connection.pointee.output)
@@ -129,6 +148,20 @@ extension Faces {
       frame.body, pin: { view() }, reply: address(connection, frame.header), into: &connection.pointee.output)
     guard isAnswered else {
       // Taken back: the answer gets a frame of its own when it comes.
+      connection.pointee.output.truncate(to: at)
+      connection.pointee.deferAnswer()
+      return false
+    }
+    closeFrame(connection, at, frame.header)
+    return true
+  }
+
+  @inline(never)
+  private mutating func handleAlarm(_ connection: ConnectionPointer, _ frame: Frame) throws(StatusError) -> Bool {
+    let at = connection.pointee.output.openFrame()
+    let isAnswered = try server.alarm(
+      frame.body, pin: { view() }, reply: address(connection, frame.header), into: &connection.pointee.output)
+    guard isAnswered else {
       connection.pointee.output.truncate(to: at)
       connection.pointee.deferAnswer()
       return false
@@ -172,7 +205,9 @@ extension Faces {
   mutating func completeNative(_ connection: ConnectionPointer?, _ reply: UnsafeMutablePointer<Mail>) {
     let address = reply.pointee.address
     let status = reply.pointee.status
-    if let connection {
+    if let connection, connection.pointee.isProducing {
+      pieces[connection.pointee.slot]?.hold(reply)
+    } else if let connection {
       let at = connection.pointee.output.openFrame()
       connection.pointee.output.append(reply.body)
       connection.pointee.output.closeFrame(
@@ -202,6 +237,7 @@ extension Faces {
     answer.raftTerm = node.term.load(ordering: .relaxed)
     answer.raftAppliedIndex = node.applied.load(ordering: .relaxed)
     if let illness = illness() { answer.errors = [illness] }
+    answer.errors += node.alarms.list.map { AlarmMember($0).description }
     return answer
   }
 

@@ -50,6 +50,9 @@ package struct Faces: Handler {
   /// When this batch began.
   var now_ns: UInt64 = 0
 
+  /// Answers that are being made in pieces, by the slots of their connections.
+  var pieces: [UInt32: PiecewiseAnswer] = [:]
+
   private let reader: ReaderHandle
   private var pinned: SnapshotView?
 
@@ -137,13 +140,17 @@ package struct Faces: Handler {
       return
     }
     switch reason {
+    // In the middle of a frame nothing can be said.
+    case _ where connection.pointee.isProducing: connection.pointee.finish()
     case .greetingTimeout: refuse(connection, .deadlineExceeded, "no protocol was spoken in time")
     case .stalled: refuse(connection, .deadlineExceeded, "no progress for too long")
     case .truncated: refuse(connection, .invalidArgument, "the stream ended within a frame")
     }
   }
 
-  package mutating func closed(_ connection: ConnectionPointer) {}
+  package mutating func closed(_ connection: ConnectionPointer) {
+    if connection.pointee.isProducing { pieces[connection.pointee.slot] = nil }
+  }
 
   package mutating func notice(_ notice: ReactorNotice) {
     switch notice {

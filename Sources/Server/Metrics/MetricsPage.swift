@@ -9,10 +9,10 @@ package final class MetricsPage: Sendable {
   private let figures: ServerFigures
   private let group: ReactorGroup
   private let threads: [ThreadMetrics]
-  private let quotaBytes: UInt64
+  private let quotaBytes: Int64
 
   package init(
-    _ node: NodeStatus, figures: ServerFigures, group: ReactorGroup, threads: [ThreadMetrics], quotaBytes: UInt64
+    _ node: NodeStatus, figures: ServerFigures, group: ReactorGroup, threads: [ThreadMetrics], quotaBytes: Int64
   ) {
     self.node = node
     self.figures = figures
@@ -25,6 +25,7 @@ package final class MetricsPage: Sendable {
     var page = MetricsText()
     requests(&page)
     member(&page)
+    alarms(&page)
     store(&page)
     care(&page)
     network(&page)
@@ -87,8 +88,18 @@ package final class MetricsPage: Sendable {
     page.sample("needletail_version", "version=\"\(Version.program)\"", 1)
   }
 
+  /// etcd's name and labels, which it calls debugging.
+  private func alarms(_ page: inout MetricsText) {
+    page.begin("etcd_debugging_server_alarms", .gauge, "Alarms that are raised, by member and type.")
+    for alarm in node.alarms.list {
+      let member = String(alarm.member, radix: 16)
+      page.sample("etcd_debugging_server_alarms", "server_id=\"\(member)\",alarm_type=\"\(alarm.kind.name)\"", 1)
+    }
+  }
+
   private func store(_ page: inout MetricsText) {
-    page.single("etcd_server_quota_backend_bytes", .gauge, "Quota of the database, 0 = none.", quotaBytes)
+    page.begin("etcd_server_quota_backend_bytes", .gauge, "Quota of the database, below 0 = none.")
+    page.sample("etcd_server_quota_backend_bytes", signed: quotaBytes)
     page.single(
       "etcd_mvcc_db_total_size_in_bytes", .gauge, "Bytes of the database's file.",
       figures.databaseBytes.load(ordering: .relaxed))

@@ -23,6 +23,8 @@ package struct MetricsText {
     text += labels.isEmpty ? "\(name) \(seconds)\n" : "\(name){\(labels)} \(seconds)\n"
   }
 
+  package mutating func sample(_ name: String, signed value: Int64) { text += "\(name) \(value)\n" }
+
   package mutating func single(_ name: String, _ kind: Kind, _ help: String, _ value: UInt64) {
     begin(name, kind, help)
     sample(name, "", value)
