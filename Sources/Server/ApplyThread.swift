@@ -23,6 +23,10 @@ package final class ApplyThread: @unchecked Sendable {
   private let sink: any ReplySink
   /// Set before `start`.
   var leases: LeaseThread?
+  var feed: EventFeed? {
+    get { applier.feed }
+    set { applier.feed = newValue }
+  }
   private let latch: Latch
   private let checkpoints: CheckpointTrigger
   private let logger: Logger
@@ -171,6 +175,7 @@ package final class ApplyThread: @unchecked Sendable {
     status.applied.store(part.lastIndex, ordering: .releasing)
     status.proposalsPending.wrappingSubtract(part.count, ordering: .relaxed)
     status.proposalBytesPending.wrappingSubtract(part.byteCount, ordering: .relaxed)
+    applier.tellWatchers()
     if let leases { applier.answer(through: sink, leases) }
     part.freeAll()
     checkpoints.applied(bytes: applier.takeAppliedBytes())

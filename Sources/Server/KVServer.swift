@@ -12,12 +12,13 @@ package final class KVServer: Sendable {
   let leases: LeaseThread
   private let consensus: any Consensus
   private let snapshots: SnapshotService
+  let watch: WatchHub
   private let requestLimit: Int
   private let txnOperationsMax: Int
 
   package init(
     _ store: Store, status: NodeStatus, consensus: any Consensus, leases: LeaseThread, snapshots: SnapshotService,
-    requestLimit: Int, txnOperationsMax: Int
+    watch: WatchHub, requestLimit: Int, txnOperationsMax: Int
   ) {
     self.leases = leases
     self.txnOperationsMax = txnOperationsMax
@@ -25,6 +26,7 @@ package final class KVServer: Sendable {
     self.status = status
     self.consensus = consensus
     self.snapshots = snapshots
+    self.watch = watch
     self.requestLimit = requestLimit
   }
 

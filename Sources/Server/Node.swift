@@ -21,6 +21,7 @@ package struct NodeOptions: Sendable {
   package var autoCompaction = AutoCompactionOptions()
   package var singleNode = SingleNodeOptions()
   package var snapshots = SnapshotOptions()
+  package var watch = WatchOptions()
   package var scrub = ScrubOptions()
   /// Bound of one request in bytes; etcd's default.
   package var requestLimit = 1_572_864
@@ -51,6 +52,7 @@ package final class Node: @unchecked Sendable {
   private let autoCompaction: AutoCompactionThread
   private let leases: LeaseThread
   private let snapshots: SnapshotService
+  package let watch: WatchHub
   private let scrub: ScrubThread
 
   /// Takes the directory's lock, opens the tree, and brings it up to the end of the log: when this returns, reads see
@@ -108,8 +110,11 @@ package final class Node: @unchecked Sendable {
     let requestLimit = min(options.requestLimit, opened.log.maximumPayload)
     scrub = ScrubThread(database, figures: status.scrub, options: options.scrub, logger: logger)
     snapshots = SnapshotService(store, status: status, sink: sink, options: options.snapshots, logger: logger)
+    watch = try WatchHub(store, status: status, sink: sink, latch: latch, options: options.watch, logger: logger)
+    apply.feed = watch.feed
     server = KVServer(
-      store, status: status, consensus: singleNode, leases: leases, snapshots: snapshots, requestLimit: requestLimit,
+      store, status: status, consensus: singleNode, leases: leases, snapshots: snapshots, watch: watch,
+      requestLimit: requestLimit,
       txnOperationsMax: options.txnOperationsMax)
     logger.info(
       "recovered",
@@ -122,6 +127,7 @@ package final class Node: @unchecked Sendable {
   /// Starts the threads: from here on writes are answered.
   package func start() throws(ServerError) {
     try checkpointThread.start()
+    try watch.start()
     try apply.start()
     try singleNode.start()
     try leases.start()
@@ -140,6 +146,7 @@ package final class Node: @unchecked Sendable {
     snapshots.stop()
     singleNode.stop()
     apply.stop()
+    watch.stop()
     // They hold each other.
     apply.leases = nil
     checkpointThread.stop()

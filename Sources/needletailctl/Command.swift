@@ -15,7 +15,8 @@ struct Command: Sendable {
 
   /// All of them, in the order of the help text.
   static let all: [Command] = [
-    .get, .put, .del, .txn, .compaction, .leaseGrant, .leaseRevoke, .leaseTimeToLive, .leaseList, .leaseKeepAlive,
+    .get, .put, .del, .txn, .watch, .compaction, .leaseGrant, .leaseRevoke, .leaseTimeToLive, .leaseList,
+    .leaseKeepAlive,
     .endpointStatus, .endpointHealth, .snapshotSave, .snapshotStatus, .snapshotRestore, .load, .dump, .version,
   ]
 

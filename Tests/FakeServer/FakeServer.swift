@@ -257,9 +257,7 @@ package final class FakeServer: @unchecked Sendable {
       case .deleteRange: try deleteRange(try DeleteRangeRequestView(request.body)).encode(to: &out)
       case .status: status().encode(to: &out)
       case .health: break
-      case .hello, .txn, .compact, .leaseGrant, .leaseRevoke, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases,
-        .snapshot,
-        nil:
+      default:
         throw StatusError(.unimplemented, "unknown method")
       }
     } catch let error as StatusError {

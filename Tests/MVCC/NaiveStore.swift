@@ -6,6 +6,8 @@ struct NaiveStore {
   /// Versions of each key, oldest first; nil marks a deletion at that revision.
   private var history: [Bytes: [(revision: Int64, kv: KeyValue?)]] = [:]
   private var sortedKeys: [Bytes] = []
+  /// Every change ever made, in order.
+  private(set) var changes: [(revision: Int64, key: Bytes, kv: KeyValue?)] = []
   private(set) var revision: Int64 = 1
   /// The revision before the change that is under way.
   private var begun: Int64?
@@ -119,6 +121,7 @@ struct NaiveStore {
       sortedKeys.insert(key, at: low)
     }
     history[key, default: []].append((revision, kv))
+    changes.append((revision, key, kv))
   }
 
   mutating func compact(_ revision: Int64) throws(MVCCError) -> Int64 {

@@ -33,6 +33,9 @@ package struct ConnectionFlags: OptionSet, Sendable {
   static var receiving: Self { Self(rawValue: 1 << 9) }
   static var sendInFlight: Self { Self(rawValue: 1 << 10) }
   static var cancelling: Self { Self(rawValue: 1 << 11) }
+  /// The handler wants to be told when the output has left; in the list of those whose output has.
+  @usableFromInline static var drainWanted: Self { Self(rawValue: 1 << 12) }
+  static var drained: Self { Self(rawValue: 1 << 13) }
 }
 
 @usableFromInline
@@ -102,6 +105,9 @@ package struct ReactorConnection {
 
   /// Counts a request that another thread will answer through the mailbox.
   @inlinable package mutating func deferAnswer() { deferredAnswers &+= 1 }
+
+  /// Has the handler's `drained` called when the answers have left, all but a little.
+  @inlinable package mutating func tellDrained() { flags.insert(.drainWanted) }
 
   /// The other end as text, for logs. Makes a system call.
   package var peerName: String {

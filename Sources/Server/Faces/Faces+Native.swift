@@ -49,6 +49,7 @@ extension Faces {
         message: "unknown method \(frame.header.rawMethod)")
       return
     }
+    if _slowPath(rpc.isStream), serveStream(connection, frame, rpc) { return }
     var call = Call(rpc, requestBytes: frame.body.count, startedAt_ns: now_ns)
     call.body = frame.body
     let mark = connection.pointee.output.count
@@ -103,6 +104,8 @@ extension Faces {
       try server.compact(frame.body, reply: address(connection, frame.header))
       connection.pointee.deferAnswer()
       return false
+    case .watch:
+      throw StatusError(.internal, "needletail: a watch is a stream")
     case .txn:
       return try handleTxn(connection, frame)
     case .snapshot:
@@ -161,7 +164,7 @@ extension Faces {
       status: 0)
   }
 
-  private func address(_ connection: ConnectionPointer, _ header: FrameHeader) -> ReplyAddress {
+  func address(_ connection: ConnectionPointer, _ header: FrameHeader) -> ReplyAddress {
     ReplyAddress(
       reactor: reactor, method: header.rawMethod, slot: connection.pointee.slot,
       generation: connection.pointee.generation, stream: header.stream, requestBytes: header.length,
@@ -172,6 +175,10 @@ extension Faces {
   mutating func completeNative(_ connection: ConnectionPointer?, _ reply: UnsafeMutablePointer<Mail>) {
     let address = reply.pointee.address
     let status = reply.pointee.status
+    if address.isStreamed {
+      if let connection { completeStreamed(connection, reply) }
+      return
+    }
     if let connection {
       let at = connection.pointee.output.openFrame()
       connection.pointee.output.append(reply.body)

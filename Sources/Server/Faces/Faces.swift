@@ -143,7 +143,9 @@ package struct Faces: Handler {
     }
   }
 
-  package mutating func closed(_ connection: ConnectionPointer) {}
+  package mutating func closed(_ connection: ConnectionPointer) {
+    if connection.pointee.faceState != 0 { closeStreams(connection) }
+  }
 
   package mutating func notice(_ notice: ReactorNotice) {
     switch notice {
