@@ -22,6 +22,7 @@ struct Configuration {
   let connectionsMax: Int?
   let stop_ms: Int32
   let scrubRate_mib: Int
+  let watchProgress_ms: UInt64
 
   init(_ flags: FlagValues) throws(FlagError) {
     name = flags["name"] ?? "default"
@@ -44,6 +45,7 @@ struct Configuration {
     walPath = try flags.choice("wal-io", WALOptions.Path.self) ?? .auto
     connectionsMax = try flags.integer("max-connections", in: 1...1 << 20)
     scrubRate_mib = try flags.integer("experimental-scrub-rate", in: 0...1 << 20) ?? 8
+    watchProgress_ms = try flags.milliseconds("experimental-watch-progress-notify-interval") ?? 600_000
     stop_ms = Int32(try flags.integer("stop-timeout", in: 0...3_600_000) ?? 5_000)
   }
 

@@ -43,7 +43,7 @@ struct ServerProcess {
     figures.sample(node.database)
     let metrics = (0..<group.count).map { _ in ThreadMetrics() }
     let page = MetricsPage(
-      node.status, figures: figures, group: group, threads: metrics, quotaBytes: 0)
+      node.status, figures: figures, group: group, threads: metrics, quotaBytes: 0, watch: node.watch.figures)
     let context = FaceContext(
       server: node.server, metrics: page, figures: figures, latch: node.latch, logger: logger,
       requestBytesMax: configuration.requestBytesMax, slowRequest_ms: configuration.slowRequest_ms)
@@ -89,6 +89,7 @@ struct ServerProcess {
     options.autoCompaction.mode = configuration.autoCompaction
     options.txnOperationsMax = configuration.txnOperationsMax
     options.scrub.rate_mib = configuration.scrubRate_mib
+    options.watch.progress_ms = configuration.watchProgress_ms
     return options
   }
 

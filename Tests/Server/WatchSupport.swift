@@ -85,6 +85,8 @@ final class SeenWatch: @unchecked Sendable {
       id = nil
       return
     }
+    // The answer to a cancellation says where the store is, not where the watch was.
+    if response.canceled { return }
     for event in response.events where event.kv.modRevision < next { note("\(event.kv.modRevision) came again") }
     pieces += response.events
     if response.fragment { return }
