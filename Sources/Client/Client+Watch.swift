@@ -29,14 +29,14 @@ extension Client {
     return WatchResponses(
       AsyncThrowingStream { continuation in
         continuation.onTermination = { _ in
-          driver.run { _, session in
+          driver.run { loop in
             name.isOver = true
-            if let watch = name.watch { session.cancel(watch) }
+            if let watch = name.watch { loop.watches.cancel(watch) }
           }
         }
-        let isTaken = driver.run { _, session in
+        let isTaken = driver.run { loop in
           guard !name.isOver else { return }
-          name.watch = session.watch(request) {
+          name.watch = loop.watches.watch(request) {
             // A refusal comes as the error.
             if !$0.canceled { continuation.yield($0) }
           } ended: {
@@ -49,7 +49,7 @@ extension Client {
 
   /// Asks the server how far it is: every watch of this client gets a response without events once it has been sent
   /// everything up to there.
-  public func requestWatchProgress() { _ = driver.run { _, session in session.requestProgress() } }
+  public func requestWatchProgress() { _ = driver.run { $0.watches.requestProgress() } }
 }
 
 /// What the client's thread knows of a watch. Unchecked: that thread alone touches it.

@@ -150,27 +150,39 @@ final class PendingCall: @unchecked Sendable {
   var isCancelled = false
 }
 
+/// What the client's thread turns: calls, watches, leases.
+final class ClientLoop {
+  let dispatcher: Dispatcher
+  let watches: WatchSession
+  let leases: LeaseKeeper
+
+  init(_ dispatcher: Dispatcher) {
+    self.dispatcher = dispatcher
+    watches = WatchSession(dispatcher)
+    leases = LeaseKeeper(dispatcher)
+  }
+}
+
 /// The thread and its mailbox.
 ///
 /// Unchecked: `mailbox` and the flags are touched only under `mutex`; the dispatcher only by the thread (and by no one
 /// before it starts). The thread holds the driver, so that memory outlives it; `close` lets it end.
 final class ClientDriver: @unchecked Sendable {
   let endpointIndices: Range<Int>
-  private let dispatcher: Dispatcher
-  private let watches: WatchSession
+  private let loop: ClientLoop
+  private var dispatcher: Dispatcher { loop.dispatcher }
   private let mutex: UnsafeMutablePointer<pthread_mutex_t>
   /// The pipe's ends: a byte in it means that the mailbox has changed.
   private let wakeRead: Int32
   private let wakeWrite: Int32
   private var submitted: [PendingCall] = []
   private var cancelled: [PendingCall] = []
-  private var jobs: [@Sendable (Dispatcher, WatchSession) -> Void] = []
+  private var jobs: [@Sendable (ClientLoop) -> Void] = []
   private var isClosed = false
 
   init(_ endpoints: [Endpoint], _ options: DispatcherOptions) throws(ClientError) {
     endpointIndices = endpoints.indices
-    dispatcher = Dispatcher(endpoints, options)
-    watches = WatchSession(dispatcher)
+    loop = ClientLoop(Dispatcher(endpoints, options))
     mutex = .allocate(capacity: 1)
     mutex.initialize(to: pthread_mutex_t())
     pthread_mutex_init(mutex, nil)
@@ -227,7 +239,7 @@ final class ClientDriver: @unchecked Sendable {
 
   /// Has the thread run `job`. False after the client's end.
   @discardableResult
-  func run(_ job: @escaping @Sendable (Dispatcher, WatchSession) -> Void) -> Bool {
+  func run(_ job: @escaping @Sendable (ClientLoop) -> Void) -> Bool {
     let isTaken = locked {
       if !isClosed { jobs.append(job) }
       return !isClosed
@@ -260,12 +272,13 @@ final class ClientDriver: @unchecked Sendable {
         }
         return (submitted, cancelled, jobs, isClosed)
       }
-      for job in work { job(dispatcher, watches) }
+      for job in work { job(loop) }
       for call in calls { if let operation = call.operation { dispatcher.submit(operation) } }
       // A finished operation finishes no second time; the dispatcher forgets it when it meets it.
       for call in dropped { call.operation?.finish(.failure(.cancelled)) }
       if closed { return dispatcher.shutDown(.closed) }
-      dispatcher.step(until: .never, wake: wakeRead)
+      let next = loop.leases.turn()
+      dispatcher.step(until: next, wake: wakeRead)
       // One read empties it mostly; bytes left over wake the thread once more, which does no harm.
       _ = read(wakeRead, &bell, bell.count)
     }

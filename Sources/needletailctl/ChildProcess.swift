@@ -16,7 +16,15 @@ enum ChildProcess {
     let code = withStrings(words) { arguments in
       withStrings(inherited + variables) { environment -> Int32 in
         guard let program = arguments[0] else { return ENOENT }
-        return posix_spawnp(&child, program, nil, nil, arguments, environment)
+        // Signals that are kept from this program's threads are the other's to take.
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        var signals = sigset_t()
+        sigemptyset(&signals)
+        posix_spawnattr_setsigmask(&attributes, &signals)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
+        return posix_spawnp(&child, program, nil, &attributes, arguments, environment)
       }
     }
     if code == ENOENT {

@@ -16,7 +16,7 @@ struct Command: Sendable {
   /// All of them, in the order of the help text.
   static let all: [Command] = [
     .get, .put, .del, .txn, .watch, .compaction, .leaseGrant, .leaseRevoke, .leaseTimeToLive, .leaseList,
-    .leaseKeepAlive,
+    .leaseKeepAlive, .lock, .elect,
     .endpointStatus, .endpointHealth, .snapshotSave, .snapshotStatus, .snapshotRestore, .load, .dump, .version,
   ]
 

@@ -40,7 +40,8 @@ final class RunningServer: @unchecked Sendable {
     let figures = ServerFigures()
     figures.sample(node.database)
     let metrics = (0..<count).map { _ in ThreadMetrics() }
-    let page = MetricsPage(node.status, figures: figures, group: group, threads: metrics, quotaBytes: 0,
+    let page = MetricsPage(
+      node.status, figures: figures, group: group, threads: metrics, quotaBytes: 0,
       watch: node.watch.figures)
     let context = FaceContext(
       server: node.server, metrics: page, figures: figures, latch: node.latch, logger: logger,
