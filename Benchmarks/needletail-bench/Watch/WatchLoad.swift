@@ -1,4 +1,5 @@
 // The client of the watch suite: one thread, one connection that puts and some that watch, over poll.
+import CNeedletail
 import Glibc
 import Histogram
 import NeedletailRPC
