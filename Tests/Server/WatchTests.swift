@@ -53,6 +53,7 @@ import Testing
     let past = SeenWatch(key: bytes("k"), start: 8, prevKV: true)
     let oldest = SeenWatch(key: bytes("k"), start: 5, prevKV: true)
     let gone = SeenWatch(key: bytes("k"), start: 4)
+    let laterGone = SeenWatch(key: bytes("k"), start: 12)
     let next = SeenWatch(key: bytes("k"), start: 11)
     let ahead = SeenWatch(key: bytes("k"), start: 14)
     for watch in [now, past, oldest, gone, next, ahead] { try running.watch(watch, on: stream) }
@@ -69,6 +70,10 @@ import Testing
     #expect(gone.events.isEmpty && gone.lost == [4..<5])
     #expect(next.events.map(\.kv.modRevision) == [11, 12, 13, 14, 15])
     #expect(ahead.events.map(\.kv.modRevision) == [14, 15])
+    // What is compacted is not to be had, though it is still in memory.
+    #expect(try running.compact(13).status == 0)
+    try running.watch(laterGone, on: stream)
+    #expect(box.wait { laterGone.isCancelled } && laterGone.lost == [12..<13] && laterGone.events.isEmpty)
     // Told as gone, and its id is free.
     #expect(running.node.watch.figures.watchers.load(ordering: .relaxed) == 5)
   }

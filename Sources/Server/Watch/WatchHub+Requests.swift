@@ -72,6 +72,10 @@ extension WatchHub {
     } else {
       lag(watcher)
       queueOrPark(watcher)
+      // The ring may still have it; what is compacted is not to be had all the same. One who was here before and lags
+      // may be served from the ring: it was promised everything.
+      let compacted = compactedRevision
+      if watcher.position + 1 < compacted { endCompacted(watcher, at: compacted) }
     }
   }
 

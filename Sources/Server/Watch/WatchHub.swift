@@ -10,7 +10,7 @@
 // Positions only ever move on with what was sent, and only to ends of revisions: no gap, no duplicate, no reordering.
 //
 // Everything about a stream comes through the inbox, in order; all answers of a turn leave together, one mail for each
-// reactor. The hub reads no storage but one word, and takes no lock.
+// reactor. The hub reads no storage but two words, and takes no lock.
 import Logging
 import NeedletailBackend
 import NeedletailMVCC
@@ -175,6 +175,13 @@ package final class WatchHub: @unchecked Sendable {
     through = reader.pin().word(StoreWord.revision)
     reader.unpin()
     ring.removeAll(floor: through)
+  }
+
+  /// The oldest revision that can be read.
+  var compactedRevision: UInt64 {
+    guard let reader else { return 0 }
+    defer { reader.unpin() }
+    return reader.pin().word(StoreWord.compactedRevision)
   }
 
   func deactivateIfIdle() {
