@@ -37,6 +37,13 @@ struct ModelTests {
       do {
         try database.write { batch in
           for _ in 0..<random.below(120) {
+            if random.below(8) == 0 {
+              batch.prefetch(
+                tree,
+                (0..<random.below(40)).map { _ in
+                  shapes[random.below(shapes.count)].key(random.below(keys), keyMax: database.geometry.keyMax)
+                })
+            }
             let key = shapes[random.below(shapes.count)].key(random.below(keys), keyMax: database.geometry.keyMax)
             if random.below(60) == 0 {
               let other = shapes[random.below(shapes.count)].key(random.below(keys), keyMax: database.geometry.keyMax)

@@ -77,6 +77,17 @@ extension WriteBatch {
     guard let from else { return try run(nil) }
     return try from.withUnsafeBytes { try run($0) }
   }
+  func prefetch(_ tree: TreeID, _ keys: [[UInt8]]) {
+    let bytes = keys.joined().map { $0 }
+    bytes.withUnsafeBytes { bytes in
+      var start = 0
+      let views = keys.map { key in
+        defer { start += key.count }
+        return UnsafeRawBufferPointer(rebasing: bytes[start..<start + key.count])
+      }
+      views.withUnsafeBufferPointer { self.prefetch(tree, $0) }
+    }
+  }
   func value(_ tree: TreeID, _ key: [UInt8]) throws -> [UInt8]? {
     try key.withUnsafeBytes { try self.get(tree, $0).map { [UInt8]($0) } }
   }

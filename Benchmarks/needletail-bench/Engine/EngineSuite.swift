@@ -54,9 +54,13 @@ final class Slot<Store: Engine>: EngineSlot {
     return store
   }
 
+  /// Files of the writing tests are a few times their data.
+  private func warmMemory() { WarmMemory.touch(bytes: max(256 << 20, Int(n) * 1_200)) }
+
   func load() throws -> Measurement {
     close()
     let store = try fresh("random")
+    warmMemory()
     self.store = store
     let result = try WriteTest.load.run(store, n: n, seed: 0)
     try store.settle()
@@ -69,11 +73,13 @@ final class Slot<Store: Engine>: EngineSlot {
       sorted.close()
       try? FileManager.default.removeItem(atPath: folder + "/sorted")
     }
+    warmMemory()
     return try WriteTest.bulk.run(sorted, n: n, seed: 0)
   }
 
   func write(_ test: WriteTest, seed: UInt64) throws -> Measurement {
     let store = try opened()
+    warmMemory()
     let result = try test.run(store, n: n, seed: seed)
     try store.settle()
     return result

@@ -169,7 +169,7 @@ public final class Database: @unchecked Sendable {
         PageRun(offset: offset(of: first), bytes: .init(start: run.memory, count: run.pages * geometry.pageSize)))
     }
     runs.sort { $0.offset < $1.offset }
-    do throws(DatabaseError) { try store.write(runs) } catch {
+    do throws(DatabaseError) { try store.publish(runs) } catch {
       latch(error)
       throw error
     }

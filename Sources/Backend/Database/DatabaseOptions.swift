@@ -17,8 +17,7 @@ public struct DatabaseOptions: Sendable {
   /// Let the writer order memory for all readers (`membarrier`). Off: each pin pays for a fence. For comparison.
   public var membarrier = true
   /// Keep the file in the page cache in pieces of 2 MiB, which the kernel maps as huge pages: random gets take 15–30 % less
-  /// time. On ext4 a write of one page into such a piece walks all its 512 blocks, so that batches of scattered writes
-  /// take up to twice as long as without. For programs that write more than they read: off.
+  /// time. On ext4 a durable commit of few pages pays for it: each call walks all 512 blocks of the piece it writes to.
   public var hugePages = true
 
   public init() {}

@@ -12,14 +12,14 @@ final class ScratchPages {
   }
 
   private let pageSize: Int
-  private var table: UnsafeMutablePointer<UnsafeMutableRawPointer>
-  private var capacity = 0
-  private var slabs: [UnsafeMutableRawPointer] = []
-  private var inUse: [Bool] = []
-  private var unused: [Int] = []
-  private var used = 0
+  @exclusivity(unchecked) private var table: UnsafeMutablePointer<UnsafeMutableRawPointer>
+  @exclusivity(unchecked) private var capacity = 0
+  @exclusivity(unchecked) private var slabs: [UnsafeMutableRawPointer] = []
+  @exclusivity(unchecked) private var inUse: [Bool] = []
+  @exclusivity(unchecked) private var unused: [Int] = []
+  @exclusivity(unchecked) private var used = 0
   /// Values in runs of pages, which do have their numbers already: a leaf refers to them by number.
-  private(set) var overflows: [PageID: OverflowRun] = [:]
+  @exclusivity(unchecked) private(set) var overflows: [PageID: OverflowRun] = [:]
 
   private static let slabPages = 64
   /// Memory kept between batches.
@@ -119,7 +119,7 @@ final class ScratchPages {
     number = assigned
   }
   /// Numbers given by the last `seal`, by index.
-  private var number: [PageID] = []
+  @exclusivity(unchecked) private var number: [PageID] = []
   func numberAfterSeal(_ id: PageID) -> PageID { id & dirtyBit != 0 ? number[Int(id & ~dirtyBit)] : id }
 
   /// Forgets all pages; keeps some of the memory for the next batch.

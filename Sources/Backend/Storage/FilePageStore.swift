@@ -1,25 +1,30 @@
-// A database file: mapped once for reading, written with pwritev.
+// A database file: mapped once for reading, written with pwritev, and where that is dear through a second mapping.
 //
-// Why not write through the mapping: a full disk would be SIGBUS instead of ENOSPC, a stray store would corrupt the
-// file, and the kernel would write whole large folios for each page touched.
+// Why not write all through a mapping: the kernel would write whole large folios for each page touched, which
+// `DirtyFolios` keeps within bounds. A full disk would be SIGBUS instead of ENOSPC: so pages are stored only where a call
+// has written before, and only on file systems that overwrite in place. The second mapping's address never leaves this
+// class.
 
 import CNeedletail
 import Glibc
 import Synchronization
 
-/// Immutable after `open` but for `size`, which only the writer changes and only it reads (readers know a file's extent
-/// from their snapshot), and `extent`, which its lock guards. Hence unchecked Sendable.
+/// Immutable after `open` but for `size` and `dirty`, which only the writer uses (readers know a file's extent from their
+/// snapshot), and `extent`, which its lock guards. Hence unchecked Sendable.
 final class FilePageStore: PageStore, @unchecked Sendable {
-  let base: UnsafeRawPointer
+  var base: UnsafeRawPointer { UnsafeRawPointer(mapping.address) }
   let capacity: UInt64
   private(set) var size: UInt64
   let descriptor: Int32
-  private let mapping: UnsafeMutableRawPointer
-  private let mappingLength: Int
+  private let mapping: FileMapping
+  /// The same bytes, to be written; nil where only calls write.
+  private let stores: FileMapping?
+  private var dirty = DirtyFolios()
+  private let syncs = Atomic<UInt64>(0)
+  /// Bytes that went through the writable mapping, for tests and reports.
+  private(set) var storedBytes: UInt64 = 0
 
-  /// A 2 MiB-aligned mapping lets the kernel map the page cache's large folios as huge pages.
-  static let alignment = 2 << 20
-  /// Size of the pieces that the page cache is to hold the file in; divides `alignment`.
+  /// Size of the pieces that the page cache is to hold the file in; divides `FileMapping.alignment`.
   private let folio: Int
   /// `filled`: up to there the page cache holds the file in large folios, or as it was found when opened.
   private struct Extent {
@@ -46,7 +51,8 @@ final class FilePageStore: PageStore, @unchecked Sendable {
         throw errno == EWOULDBLOCK ? .inUse(path: path) : .io(operation: "flock \(path)", errno: errno, offset: 0)
       }
       if created { try syncDirectory(of: path) }
-      return try FilePageStore(descriptor: descriptor, path: path, reservation: reservation, hugePages: hugePages)
+      return try FilePageStore(
+        descriptor: descriptor, path: path, readOnly: readOnly, reservation: reservation, hugePages: hugePages)
     } catch {
       Glibc.close(descriptor)
       throw error
@@ -54,74 +60,121 @@ final class FilePageStore: PageStore, @unchecked Sendable {
   }
 
   private init(
-    descriptor: Int32, path: String, reservation: UInt64, hugePages: Bool
+    descriptor: Int32, path: String, readOnly: Bool, reservation: UInt64, hugePages: Bool
   ) throws(DatabaseError) {
     var status = stat()
     guard fstat(descriptor, &status) == 0 else { throw .io(operation: "fstat \(path)", errno: errno, offset: 0) }
     size = UInt64(status.st_size)
     self.descriptor = descriptor
-    folio = hugePages ? Self.alignment : 64 << 10
-    capacity = Self.affordable(max(reservation, size * 2))
-    // Reserve with room to align, then map the file over the aligned part.
-    mappingLength = Int(capacity) + Self.alignment
-    guard let reserved = mmap(nil, mappingLength, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
-      reserved != MAP_FAILED
-    else { throw .reservation(bytes: capacity, errno: errno) }
-    mapping = reserved
-    let address = (Int(bitPattern: reserved) + Self.alignment - 1) & ~(Self.alignment - 1)
-    let mapped = mmap(
-      UnsafeMutableRawPointer(bitPattern: address), Int(capacity), PROT_READ, MAP_SHARED | MAP_NORESERVE | MAP_FIXED,
-      descriptor, 0)
-    guard let mapped, mapped != MAP_FAILED else {
-      let cause = errno
-      munmap(reserved, mappingLength)
-      throw .reservation(bytes: capacity, errno: cause)
-    }
-    madvise(mapped, Int(capacity), MADV_DONTDUMP)
+    folio = hugePages ? FileMapping.alignment : 64 << 10
+    capacity = FileMapping.affordable(max(reservation, size * 2))
+    mapping = try FileMapping(descriptor, capacity: capacity, writable: false)
     // Pages not in memory then come in pieces of 2 MiB, which the kernel maps as huge pages (15–20 % on random gets of a
     // reopened file). Not for what may not fit in memory: there each miss would read 2 MiB for one page.
-    if hugePages, size > 0, size <= Self.physicalMemory / 4 { madvise(mapped, Int(size), MADV_HUGEPAGE) }
-    base = UnsafeRawPointer(mapped)
+    if hugePages, size > 0, size <= Self.physicalMemory / 4 { madvise(mapping.address, Int(size), MADV_HUGEPAGE) }
+    stores =
+      hugePages && !readOnly && nt_overwrites_in_place(descriptor) != 0 && FileMapping.addressSpaceLimit == nil
+      ? try? FileMapping(descriptor, capacity: capacity, writable: true) : nil
     extent = Mutex(Extent(filled: size, size: size))
   }
 
-  /// The reservation asked for, or what the address-space limit leaves of it.
-  private static func affordable(_ bytes: UInt64) -> UInt64 {
-    var limit = rlimit()
-    guard getrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &limit) == 0, limit.rlim_cur != UInt64.max else {
-      return bytes & ~UInt64(alignment - 1)
-    }
-    return min(bytes, UInt64(limit.rlim_cur) / 2) & ~UInt64(alignment - 1)
-  }
-
-  private static var physicalMemory: UInt64 {
+  private static let physicalMemory =
     UInt64(max(0, sysconf(Int32(_SC_PHYS_PAGES)))) * UInt64(max(0, sysconf(Int32(_SC_PAGESIZE))))
-  }
+
+  // MARK: Writing
 
   func write(_ runs: [PageRun]) throws(DatabaseError) {
-    var vectors: [iovec] = []
-    vectors.reserveCapacity(min(runs.count, Self.vectorsMax))
+    try forEachFolio(runs) { (_, group, end) throws(DatabaseError) in
+      let offset = group[group.startIndex].offset
+      if try !writeFresh(group, offset, end) { try writeAll(group, at: offset) }
+    }
+  }
+
+  func publish(_ runs: [PageRun]) throws(DatabaseError) {
+    dirty.noteSyncs(syncs.load(ordering: .relaxed))
+    let isSmall = size <= Self.physicalMemory / 4
+    try forEachFolio(runs) { (number, group, end) throws(DatabaseError) in
+      let offset = group[group.startIndex].offset
+      if try writeFresh(group, offset, end) { return dirty.fill(number) }
+      if let stores, isSmall, end - offset < Self.callBytes, dirty.isDense(number) {
+        for run in group {
+          guard let bytes = run.bytes.baseAddress else { continue }
+          nt_store_page(stores.address + Int(run.offset), bytes, run.bytes.count)
+        }
+        storedBytes += end - offset
+      } else {
+        try writeAll(group, at: offset)
+        dirty.add(end - offset, to: number)
+      }
+    }
+    // What was stored past the caches must be seen before the snapshot that names it.
+    nt_store_fence()
+  }
+
+  /// One call for so many bytes costs less than faults and stores.
+  private static let callBytes: UInt64 = 256 << 10
+
+  /// Calls `body` with the contiguous runs that begin in one large folio, so that a call can fill one.
+  private func forEachFolio(
+    _ runs: [PageRun], _ body: (Int, ArraySlice<PageRun>, UInt64) throws(DatabaseError) -> Void
+  ) throws(DatabaseError) {
     var i = 0
     while i < runs.count {
-      let offset = runs[i].offset
-      var end = offset
-      // One call for one large folio, so that a call can fill one.
-      let folioEnd = (offset / UInt64(folio) + 1) * UInt64(folio)
-      vectors.removeAll(keepingCapacity: true)
-      while i < runs.count, runs[i].offset == end, end < folioEnd, vectors.count < Self.vectorsMax {
-        vectors.append(
-          iovec(iov_base: UnsafeMutableRawPointer(mutating: runs[i].bytes.baseAddress), iov_len: runs[i].bytes.count))
+      let first = i
+      let number = runs[i].offset / UInt64(folio)
+      let folioEnd = (number + 1) * UInt64(folio)
+      var end = runs[i].offset
+      while i < runs.count, runs[i].offset == end, end < folioEnd, i - first < Self.vectorsMax - 2 {
         end += UInt64(runs[i].bytes.count)
         i += 1
       }
-      try fill(before: offset, end)
-      try writeAll(&vectors, offset: offset)
+      try body(Int(number), runs[first..<i], end)
     }
   }
 
+  /// Writes runs that lie side by side; true where they are the first in their folio. False where they are not, and
+  /// nothing was done: then nobody's zeros can come after them.
+  ///
+  /// The page cache is to hold the file in folios of 2 MiB (or what the options say), which the kernel maps as huge pages
+  /// (15–20 % on random gets). A folio becomes as large as the call that begins it: so zeros go along with the runs, in
+  /// front and behind.
+  ///
+  /// Under the lock, because a checkpoint's bitmap pages are written beside the writer.
+  private func writeFresh(
+    _ runs: ArraySlice<PageRun>, _ offset: UInt64, _ end: UInt64
+  ) throws(DatabaseError) -> Bool {
+    let result: Result<Bool, DatabaseError> = extent.withLock { extent in
+      guard extent.filled < min(end, extent.size) else { return .success(false) }
+      do throws(DatabaseError) {
+        while extent.filled + UInt64(folio) <= offset, let zeros = Self.zeros {
+          let next = min((extent.filled / UInt64(folio) + 1) * UInt64(folio), extent.size)
+          try write([iovec(zeros, next - extent.filled)], at: extent.filled)
+          extent.filled = next
+        }
+        let folioEnd = min((end + UInt64(folio) - 1) / UInt64(folio) * UInt64(folio), extent.size)
+        var vectors: [iovec] = []
+        vectors.reserveCapacity(runs.count + 2)
+        if offset > extent.filled, let zeros = Self.zeros { vectors.append(iovec(zeros, offset - extent.filled)) }
+        for run in runs { vectors.append(iovec(run.bytes)) }
+        if folioEnd > end, let zeros = Self.zeros { vectors.append(iovec(zeros, folioEnd - end)) }
+        try write(vectors, at: Self.zeros == nil ? offset : min(offset, extent.filled))
+        extent.filled = max(folioEnd, extent.filled)
+        return .success(true)
+      } catch {
+        return .failure(error)
+      }
+    }
+    return try result.get()
+  }
+
+  private func writeAll(_ runs: ArraySlice<PageRun>, at offset: UInt64) throws(DatabaseError) {
+    try write(runs.map { iovec($0.bytes) }, at: offset)
+  }
+
   /// pwritev until everything is written: a short write is no error for a file, the next call tells why.
-  private func writeAll(_ vectors: inout [iovec], offset: UInt64) throws(DatabaseError) {
-    var offset = offset
+  private func write(_ pieces: [iovec], at start: UInt64) throws(DatabaseError) {
+    var vectors = pieces
+    var offset = start
     var first = 0
     while first < vectors.count {
       let written = vectors.withUnsafeBufferPointer {
@@ -144,8 +197,17 @@ final class FilePageStore: PageStore, @unchecked Sendable {
     }
   }
 
+  /// 2 MiB of zeros for all stores. Populated: where the kernel must fault its source in, it first fills the folio twice.
+  /// Nil where there is no memory for page tables: folios are then as they come.
+  nonisolated(unsafe) private static let zeros: UnsafeRawPointer? = {
+    let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_POPULATE
+    guard let zeros = mmap(nil, FileMapping.alignment, PROT_READ, flags, -1, 0), zeros != MAP_FAILED else { return nil }
+    return UnsafeRawPointer(zeros)
+  }()
+
   func sync() throws(DatabaseError) {
     guard fdatasync(descriptor) == 0 else { throw .io(operation: "fdatasync", errno: errno, offset: 0) }
+    syncs.wrappingAdd(1, ordering: .relaxed)
   }
 
   func grow(to newSize: UInt64) throws(DatabaseError) {
@@ -161,51 +223,19 @@ final class FilePageStore: PageStore, @unchecked Sendable {
     extent.withLock { $0.size = newSize }
   }
 
-  // MARK: Large folios
-
-  /// Sees to it that the bytes from `offset` to `end`, which are about to be written, come into the page cache in folios of
-  /// 2 MiB (or what the options say), which the kernel maps as huge pages (15–20 % on random gets): what a folio's first write does not cover is
-  /// written with zeros first. A load of sorted input covers most of its folios and writes them once.
-  ///
-  /// Under the lock, because a checkpoint's bitmap pages are written beside the writer: no zeros may come after them.
-  private func fill(before offset: UInt64, _ end: UInt64) throws(DatabaseError) {
-    var failure: DatabaseError?
-    extent.withLock { extent in
-      while extent.filled < min(end, extent.size), failure == nil {
-        let folioEnd = min((extent.filled / UInt64(folio) + 1) * UInt64(folio), extent.size)
-        if offset > extent.filled || end < folioEnd {
-          do throws(DatabaseError) { try writeZeros(from: extent.filled, to: folioEnd) } catch { failure = error }
-        }
-        extent.filled = folioEnd
-      }
-    }
-    if let failure { throw failure }
-  }
-
-  private func writeZeros(from: UInt64, to: UInt64) throws(DatabaseError) {
-    guard let zeros = Self.zeros else { return }
-    var offset = from
-    while offset < to {
-      let written = pwrite(descriptor, zeros, Int(to - offset), off_t(offset))
-      if written < 0 {
-        if errno == EINTR { continue }
-        throw .io(operation: "pwrite", errno: errno, offset: offset)
-      }
-      offset += UInt64(written)
-    }
-  }
-
-  /// 2 MiB of zeros for all stores. Populated: where the kernel must fault its source in, it first fills the folio twice.
-  /// Nil where there is no memory for page tables: folios are then as they come.
-  nonisolated(unsafe) private static let zeros: UnsafeRawPointer? = {
-    let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_POPULATE
-    guard let zeros = mmap(nil, alignment, PROT_READ, flags, -1, 0), zeros != MAP_FAILED else { return nil }
-    return UnsafeRawPointer(zeros)
-  }()
-
   func close() {
-    munmap(mapping, mappingLength)
+    stores?.unmap()
+    mapping.unmap()
     Glibc.close(descriptor)
+  }
+}
+
+extension iovec {
+  fileprivate init(_ bytes: UnsafeRawPointer, _ count: UInt64) {
+    self.init(iov_base: UnsafeMutableRawPointer(mutating: bytes), iov_len: Int(count))
+  }
+  fileprivate init(_ bytes: UnsafeRawBufferPointer) {
+    self.init(iov_base: UnsafeMutableRawPointer(mutating: bytes.baseAddress), iov_len: bytes.count)
   }
 }
 

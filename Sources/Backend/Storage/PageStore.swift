@@ -25,6 +25,8 @@ package protocol PageStore: AnyObject, Sendable {
   var capacity: UInt64 { get }
   /// Writes runs in ascending order of offset.
   func write(_ runs: [PageRun]) throws(DatabaseError)
+  /// `write` for the writer's batches of pages, in whatever way is cheapest for them.
+  func publish(_ runs: [PageRun]) throws(DatabaseError)
   func sync() throws(DatabaseError)
   /// Makes the store at least `size` bytes long, the new ones zeros with space behind them. Throws `noSpace` and
   /// leaves the store as it was when there is none.
@@ -35,6 +37,8 @@ package protocol PageStore: AnyObject, Sendable {
 }
 
 extension PageStore {
+  package func publish(_ runs: [PageRun]) throws(DatabaseError) { try write(runs) }
+
   /// A file has no use for the hint: its pages are reused soon.
   package func release(offset: UInt64, count: UInt64) {}
 }

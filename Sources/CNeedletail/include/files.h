@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 // Values of the Linux ABI, for headers that hide them without _GNU_SOURCE.
@@ -115,4 +116,12 @@ static inline void nt_signal_clear(int fd) {
   uint64_t count;
   ssize_t ignored = read(fd, &count, sizeof count);
   (void)ignored;
+}
+
+/// Whether an overwrite of a file's written part needs no new space, so that a store through a mapping cannot fail for the
+/// want of it: ext4 and XFS (not copy-on-write file systems, nor any we do not know).
+static inline int nt_overwrites_in_place(int fd) {
+  struct statfs status;
+  if (fstatfs(fd, &status) != 0) return 0;
+  return status.f_type == 0xEF53 || status.f_type == 0x58465342;
 }

@@ -17,6 +17,28 @@ static inline int nt_membarrier_register(void) { return (int)syscall(SYS_membarr
 /// Every running thread of this process passes a full barrier before this returns.
 static inline int nt_membarrier(void) { return (int)syscall(SYS_membarrier, 1 << 3, 0, 0); }
 
+/// Copies a page to where no one will soon read all of it: past the caches, which saves reading what is overwritten and
+/// keeps what readers use in them. `nt_store_fence` before anyone is told of it.
+static inline void nt_store_page(void *_Nonnull to, const void *_Nonnull from, size_t n) {
+#if defined(__x86_64__)
+  typedef long long pair __attribute__((vector_size(16)));
+  if ((((uintptr_t)to | (uintptr_t)from | n) & 15) == 0) {
+    for (size_t i = 0; i < n; i += 16) {
+      __builtin_nontemporal_store(*(const pair *)((const char *)from + i), (pair *)((char *)to + i));
+    }
+    return;
+  }
+#endif
+  memcpy(to, from, n);
+}
+
+/// Orders `nt_store_page` before later stores.
+static inline void nt_store_fence(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_sfence();
+#endif
+}
+
 #if defined(__x86_64__)
 /// The crc of what lies in three lanes of `lane` bytes side by side. The instruction takes three cycles and a new one can
 /// begin each cycle: one lane alone leaves two thirds of the unit idle. Multiplying by x^(8·lane − 33) and x^(16·lane − 33)
