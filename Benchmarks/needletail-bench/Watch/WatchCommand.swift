@@ -17,7 +17,7 @@ struct WatchCommand: ParsableCommand {
       Starts a server on a free port and in a temporary folder, opens the watchers over some connections, and puts; a put
       follows when the events of one before have all come, so that at most `window` puts are on their way. Every event is
       checked: each watcher gets each change of its key once and in order. Latency is from the put's sending to the event's
-      arrival, through the log. Where there are two processors or more, the client has the last one for itself; the server's
+      arrival, through the log; with 0 watchers, to the put's answer. Where there are two processors or more, the client has the last one for itself; the server's
       time is read from /proc. Results are JSON lines as of the server suite.
       """)
 
@@ -45,7 +45,7 @@ struct WatchCommand: ParsableCommand {
 
   private func counts() throws -> [Int] {
     try watchers.split(separator: ",").map { part in
-      guard let count = Int(part), (1...1 << 20).contains(count) else {
+      guard let count = Int(part), (0...1 << 20).contains(count) else {
         throw ValidationError("'\(part)' is no number of watchers")
       }
       return count
@@ -89,7 +89,8 @@ struct WatchCommand: ParsableCommand {
       let result = try load.run(nanoseconds: UInt64(seconds * 1e9))
       let used = try server.processorNanoseconds() - before
       let rate = Double(result.events) * 1e9 / Double(result.nanoseconds)
-      let cost = Double(used) / 1e3 / Double(result.events)
+      let cost = Double(used) / 1e3 / Double(max(1, result.events))
+      let putCost = Double(used) / 1e3 / Double(max(1, result.puts))
       let (p50, p99) = (result.latencies.valueAtPercentile(50), result.latencies.valueAtPercentile(99))
       var line = JSONLine()
       line.add("suite", "watch")
@@ -108,12 +109,14 @@ struct WatchCommand: ParsableCommand {
       line.add("p99_us", figure: Double(p99) / 1e3)
       line.add("p999_us", figure: Double(result.latencies.valueAtPercentile(99.9)) / 1e3)
       line.add("server_cpu_us_per_event", figure: cost)
+      line.add("server_cpu_us_per_put", figure: putCost)
       line.add("config", server.name.configuration + "; " + pinned)
       try output.result(line)
       output.progress(
         padded("\(repetition)/\(reps) \(layout.rawValue) \(count)", -20) + padded(readable(rate), 10)
           + " events/s   p50 \(readable(Double(p50) / 1e3)) µs   p99 \(readable(Double(p99) / 1e3)) µs   server CPU "
-          + "\(JSONLine.figure((cost * 1000).rounded() / 1000)) µs an event")
+          + "\(JSONLine.figure((cost * 1000).rounded() / 1000)) µs an event, \(JSONLine.figure(putCost.rounded())) µs a put"
+      )
     } catch {
       throw BenchError("watch, \(layout.rawValue) \(count): \(error)\n\(server.lastWords)")
     }

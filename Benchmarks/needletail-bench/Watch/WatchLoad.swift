@@ -70,6 +70,7 @@ final class WatchLoad {
   /// Numbers of puts, over all runs; events not seen yet, by number modulo the window.
   private var number: UInt64 = 0
   private var missing: [Int]
+  private var sentAt: [UInt64]
   private let prefix: String
 
   init(port: UInt16, layout: WatchLayout, watchers: Int, connections: Int, window: Int, valueBytes: Int) throws {
@@ -78,10 +79,11 @@ final class WatchLoad {
     self.window = window
     self.valueBytes = valueBytes
     missing = Array(repeating: 0, count: window)
+    sentAt = Array(repeating: 0, count: window)
     prefix = "/watch/\(layout.rawValue)/\(watchers)/"
     writer = try WatchSocket(port: port)
     sockets = try (0..<connections).map { _ in try WatchSocket(port: port) }
-    seen = (0..<connections).map { Array(repeating: 0, count: (watchers - $0 + connections - 1) / connections) }
+    seen = (0..<connections).map { Array(repeating: 0, count: (watchers - $0 + connections - 1) / max(1, connections)) }
     try open()
   }
 
@@ -131,8 +133,9 @@ final class WatchLoad {
       $0.storeBytes(of: number, as: UInt64.self)
       $0.storeBytes(of: now, toByteOffset: 8, as: UInt64.self)
     }
-    missing[Int(number % UInt64(window))] = layout == .one ? watchers : 1
-    let body = Array(key(Int(number % UInt64(watchers))).utf8).withUnsafeBytes { key in
+    missing[Int(number % UInt64(window))] = layout == .one ? watchers : min(1, watchers)
+    sentAt[Int(number % UInt64(window))] = now
+    let body = Array(key(Int(number % UInt64(max(1, watchers)))).utf8).withUnsafeBytes { key in
       value.withUnsafeBytes { value in
         var request = PutRequestView()
         request.key = key
@@ -162,14 +165,18 @@ final class WatchLoad {
       }
       for (at, entry) in descriptors.enumerated() where entry.revents != 0 {
         if at == 0 {
-          try writer.receive { _, _ in answered += 1 }
+          try writer.receive { _, _ in
+            answered += 1
+            // Answers come in the order of the puts.
+            if watchers == 0 { _ = result.latencies.record(nanoseconds() &- sentAt[Int(answered % UInt64(window))]) }
+          }
         } else {
           try sockets[at - 1].receive { _, body in try take(body, at - 1, &result) }
         }
       }
     }
     result.nanoseconds = nanoseconds() - began
-    let wanted = Int(number - first) * (layout == .one ? watchers : 1)
+    let wanted = Int(number - first) * (layout == .one ? watchers : min(1, watchers))
     guard result.events == wanted else { throw BenchError("\(result.events) events instead of \(wanted)") }
     return result
   }

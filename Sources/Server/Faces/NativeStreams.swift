@@ -29,7 +29,9 @@ final class NativeStreams {
   /// Those of the connection, if it has any.
   @inline(__always)
   static func of(_ connection: ConnectionPointer) -> NativeStreams? {
-    guard let pointer = UnsafeRawPointer(bitPattern: UInt(connection.pointee.faceState)) else { return nil }
+    guard connection.pointee.face == Faces.Kind.native,
+      let pointer = UnsafeRawPointer(bitPattern: UInt(connection.pointee.faceState))
+    else { return nil }
     return Unmanaged<NativeStreams>.fromOpaque(pointer).takeUnretainedValue()
   }
 
@@ -42,7 +44,9 @@ final class NativeStreams {
 
   /// Takes them off the connection.
   static func removed(from connection: ConnectionPointer) -> NativeStreams? {
-    guard let pointer = UnsafeRawPointer(bitPattern: UInt(connection.pointee.faceState)) else { return nil }
+    guard connection.pointee.face == Faces.Kind.native,
+      let pointer = UnsafeRawPointer(bitPattern: UInt(connection.pointee.faceState))
+    else { return nil }
     connection.pointee.faceState = 0
     return Unmanaged<NativeStreams>.fromOpaque(pointer).takeRetainedValue()
   }
