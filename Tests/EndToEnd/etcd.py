@@ -81,7 +81,8 @@ def without_leases(found):
     """Lease ids and what is left of a TTL differ."""
     if isinstance(found, dict):
         hidden = ('cluster_id', 'member_id', 'raft_term')
-        return {name: (value != 0 if name in ('lease', 'id', 'ID') else 0 if name == 'ttl' and value >= 0
+        # etcd shows a lease's keys in no order.
+        return {name: (sorted(value) if name == 'keys' and value else value != 0 if name in ('lease', 'id', 'ID') else 0 if name == 'ttl' and value >= 0
                        else without_leases(value)) for name, value in found.items() if name not in hidden}
     return [without_leases(one) for one in found] if isinstance(found, list) else found
 

@@ -5,7 +5,7 @@ import NeedletailRPC
 import NeedletailServer
 import Testing
 
-@Suite struct ClientWatchTests {
+@Suite(.timeLimit(.minutes(1))) struct ClientWatchTests {
   private func bytes(_ text: String) -> Bytes { Bytes(text.utf8) }
 
   private func client(_ server: RunningServer) throws -> Client {

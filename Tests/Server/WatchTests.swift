@@ -198,4 +198,65 @@ import Testing
     box.read(stream, messages: .max)
     #expect(whole.events.count == 51 && whole.events == pieces.events && pieces.wrong == nil)
   }
+
+  /// What is more than memory is given for is not kept there: watchers get it from the log.
+  @Test func changesThatAreNotKeptAreRead() throws {
+    let (running, directory) = try start { $0.watch.ringBytes = 4 << 10 }
+    defer { withExtendedLifetime(directory) { running.node.stop() } }
+    let stream = running.sink.streams.open()
+    let watch = SeenWatch(key: [0], end: [0], prevKV: true)
+    try running.watch(watch, on: stream)
+    for i in 0..<40 { _ = try running.put([UInt8(i % 3)], Bytes(repeating: UInt8(i), count: i % 4 == 0 ? 10_000 : 10)) }
+    #expect(try running.waitForProgress(stream, to: 41))
+    #expect(watch.wrong == nil && watch.events.map(\.kv.modRevision) == (2...41).map { $0 })
+    #expect(watch.events.dropFirst(3).allSatisfy { $0.prevKV != nil })
+    let figures = running.node.watch.figures
+    #expect(figures.gaps.load(ordering: .relaxed) > 0 && figures.logReads.load(ordering: .relaxed) > 0)
+  }
+
+  /// Progress is not told before everything up to it has been sent.
+  @Test func progressWaitsForThoseWhoLag() throws {
+    let (running, directory) = try start {
+      $0.watch.streamBytes = 20 << 10
+      $0.watch.responseBytes = 4 << 10
+    }
+    defer { withExtendedLifetime(directory) { running.node.stop() } }
+    let stream = running.sink.streams.open(isSlow: true)
+    let watch = SeenWatch(key: [0], end: [0])
+    try running.watch(watch, on: stream)
+    for i in 0..<60 { _ = try running.put([1], Bytes(repeating: UInt8(i), count: 2_000)) }
+    let box = running.sink.streams
+    let figures = running.node.watch.figures
+    #expect(box.wait { figures.slowWatchers.load(ordering: .relaxed) == 1 })
+    try running.send(WatchRequestView.progress.encoded(), on: stream)
+    for _ in 0..<2_000 where box.locked({ stream.progress < 61 }) {
+      box.read(stream, messages: 1)
+      let isTold = box.locked { stream.progress > 0 }
+      #expect(!isTold || watch.events.count == 60, "told of progress with \(watch.events.count) events")
+      usleep(1_000)
+    }
+    #expect(stream.progress == 61 && watch.events.count == 60 && watch.wrong == nil)
+  }
+
+  /// The first watcher comes while a commit is under way: it must hear of it, though nothing happens afterwards.
+  @Test func noCommitFallsBetweenWhenWatchingBegins() throws {
+    let (running, directory) = try start()
+    defer { withExtendedLifetime(directory) { running.node.stop() } }
+    let box = running.sink.streams
+    let figures = running.node.watch.figures
+    for i in 0..<1_500 {
+      let next = Int64(running.revision) + 1
+      let address = try running.propose(put: [1], [UInt8(truncatingIfNeeded: i)])
+      usleep(UInt32.random(in: 0..<1_200))
+      let stream = box.open()
+      let watch = SeenWatch(key: [1], start: next)
+      try running.watch(watch, on: stream)
+      try #require(box.wait(seconds: 5) { watch.events.count == 1 }, "try \(i): a change was not told")
+      try #require(running.sink.wait(for: address)?.status == 0)
+      // With the last watcher the hub falls asleep.
+      running.node.server.endWatch(stream.face)
+      box.close(stream)
+      try #require(box.wait { figures.streams.load(ordering: .relaxed) == 0 })
+    }
+  }
 }
