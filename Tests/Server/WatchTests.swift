@@ -16,6 +16,12 @@ import Testing
     return (running, directory)
   }
 
+  /// Begins watches, and waits until the server has them: what happens from here on is theirs.
+  private func begin(_ watches: [SeenWatch], on stream: SeenStream, _ running: RunningNode) throws {
+    for watch in watches { try running.watch(watch, on: stream) }
+    try #require(running.sink.streams.wait { watches.allSatisfy { $0.id != nil || $0.isCancelled } })
+  }
+
   @Test func whatHappensIsSeen() throws {
     let (running, directory) = try start()
     defer { withExtendedLifetime(directory) { running.node.stop() } }
@@ -24,7 +30,7 @@ import Testing
     let prefix = SeenWatch(key: bytes("a"), end: bytes("b"))
     let deletes = SeenWatch(key: [0], end: [0], skipsPuts: true)
     let puts = SeenWatch(key: [0], end: [0], prevKV: true, skipsDeletes: true)
-    for watch in [one, prefix, deletes, puts] { try running.watch(watch, on: stream) }
+    try begin([one, prefix, deletes, puts], on: stream, running)
     _ = try running.put(bytes("a"), bytes("1"))
     _ = try running.put(bytes("a"), bytes("2"))
     _ = try running.put(bytes("ab"), bytes("3"))
@@ -56,7 +62,7 @@ import Testing
     let laterGone = SeenWatch(key: bytes("k"), start: 12)
     let next = SeenWatch(key: bytes("k"), start: 11)
     let ahead = SeenWatch(key: bytes("k"), start: 14)
-    for watch in [now, past, oldest, gone, next, ahead] { try running.watch(watch, on: stream) }
+    try begin([now, past, oldest, gone, next, ahead], on: stream, running)
     for i in 11...15 { _ = try running.put(bytes("k"), [UInt8(i)]) }
     let box = running.sink.streams
     #expect(box.wait { ahead.events.count == 2 && next.events.count == 5 && gone.isCancelled })
@@ -116,7 +122,7 @@ import Testing
     let stream = running.sink.streams.open()
     let kept = SeenWatch(key: bytes("k"))
     let ended = SeenWatch(key: bytes("k"))
-    for watch in [kept, ended] { try running.watch(watch, on: stream) }
+    try begin([kept, ended], on: stream, running)
     _ = try running.put(bytes("k"), [1])
     #expect(running.sink.streams.wait { kept.events.count == 1 && ended.events.count == 1 })
     try running.send(WatchRequestView.cancel(watchID: 99).encoded(), on: stream)
@@ -205,7 +211,7 @@ import Testing
     defer { withExtendedLifetime(directory) { running.node.stop() } }
     let stream = running.sink.streams.open()
     let watch = SeenWatch(key: [0], end: [0], prevKV: true)
-    try running.watch(watch, on: stream)
+    try begin([watch], on: stream, running)
     for i in 0..<40 { _ = try running.put([UInt8(i % 3)], Bytes(repeating: UInt8(i), count: i % 4 == 0 ? 10_000 : 10)) }
     #expect(try running.waitForProgress(stream, to: 41))
     #expect(watch.wrong == nil && watch.events.map(\.kv.modRevision) == (2...41).map { $0 })
@@ -224,8 +230,9 @@ import Testing
     let stream = running.sink.streams.open(isSlow: true)
     let watch = SeenWatch(key: [0], end: [0])
     try running.watch(watch, on: stream)
-    for i in 0..<60 { _ = try running.put([1], Bytes(repeating: UInt8(i), count: 2_000)) }
     let box = running.sink.streams
+    #expect(box.wait { stream.waiting.count == 1 })
+    for i in 0..<60 { _ = try running.put([1], Bytes(repeating: UInt8(i), count: 2_000)) }
     let figures = running.node.watch.figures
     #expect(box.wait { figures.slowWatchers.load(ordering: .relaxed) == 1 })
     try running.send(WatchRequestView.progress.encoded(), on: stream)

@@ -89,7 +89,7 @@ struct WatchCommand: ParsableCommand {
       let result = try load.run(nanoseconds: UInt64(seconds * 1e9))
       let used = try server.processorNanoseconds() - before
       let rate = Double(result.events) * 1e9 / Double(result.nanoseconds)
-      let cost = Double(used) / 1e3 / Double(max(1, result.events))
+      let cost = result.events == 0 ? 0 : Double(used) / 1e3 / Double(result.events)
       let putCost = Double(used) / 1e3 / Double(max(1, result.puts))
       let (p50, p99) = (result.latencies.valueAtPercentile(50), result.latencies.valueAtPercentile(99))
       var line = JSONLine()

@@ -34,7 +34,7 @@ final class Inbox<Message: Sendable>: @unchecked Sendable {
     let bits = UInt(bitPattern: node.toOpaque())
     var seen = head.load(ordering: .relaxed)
     while true {
-      node._withUnsafeGuaranteedRef { $0.next = Inbox.node(seen) }
+      node.takeUnretainedValue().next = Inbox.node(seen)
       let (exchanged, original) = head.weakCompareExchange(
         expected: seen, desired: bits, successOrdering: .acquiringAndReleasing, failureOrdering: .relaxed)
       if exchanged { break }
