@@ -8,7 +8,7 @@ package final class BlockingClient {
   /// How long a call may take in all; nil = as long as it takes.
   package var timeout: Duration?
 
-  let dispatcher: Dispatcher
+  package let dispatcher: Dispatcher
 
   package init(
     _ endpoints: [Endpoint], timeout: Duration? = .seconds(5), options: DispatcherOptions = DispatcherOptions()

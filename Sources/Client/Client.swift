@@ -15,7 +15,7 @@ import NeedletailRPC
 /// Calls may be made from any task, many at once. Requests go round-robin over the endpoints; reads are tried again
 /// elsewhere when a server is unavailable, writes only when they were surely not executed.
 public final class Client: Sendable {
-  private let driver: ClientDriver
+  let driver: ClientDriver
   private let timeout: Duration
 
   /// - Parameters:
@@ -145,29 +145,44 @@ public final class Client: Sendable {
 /// Names a call between the task that makes it and the thread that carries it out.
 ///
 /// Unchecked: `operation` is touched by the driver's thread alone, or under its mutex before that thread saw the call.
-private final class PendingCall: @unchecked Sendable {
+final class PendingCall: @unchecked Sendable {
   var operation: Operation?
   var isCancelled = false
+}
+
+/// What the client's thread turns: calls, watches, leases.
+final class ClientLoop {
+  let dispatcher: Dispatcher
+  let watches: WatchSession
+  let leases: LeaseKeeper
+
+  init(_ dispatcher: Dispatcher) {
+    self.dispatcher = dispatcher
+    watches = WatchSession(dispatcher)
+    leases = LeaseKeeper(dispatcher)
+  }
 }
 
 /// The thread and its mailbox.
 ///
 /// Unchecked: `mailbox` and the flags are touched only under `mutex`; the dispatcher only by the thread (and by no one
 /// before it starts). The thread holds the driver, so that memory outlives it; `close` lets it end.
-private final class ClientDriver: @unchecked Sendable {
+final class ClientDriver: @unchecked Sendable {
   let endpointIndices: Range<Int>
-  private let dispatcher: Dispatcher
+  private let loop: ClientLoop
+  private var dispatcher: Dispatcher { loop.dispatcher }
   private let mutex: UnsafeMutablePointer<pthread_mutex_t>
   /// The pipe's ends: a byte in it means that the mailbox has changed.
   private let wakeRead: Int32
   private let wakeWrite: Int32
   private var submitted: [PendingCall] = []
   private var cancelled: [PendingCall] = []
+  private var jobs: [@Sendable (ClientLoop) -> Void] = []
   private var isClosed = false
 
   init(_ endpoints: [Endpoint], _ options: DispatcherOptions) throws(ClientError) {
     endpointIndices = endpoints.indices
-    dispatcher = Dispatcher(endpoints, options)
+    loop = ClientLoop(Dispatcher(endpoints, options))
     mutex = .allocate(capacity: 1)
     mutex.initialize(to: pthread_mutex_t())
     pthread_mutex_init(mutex, nil)
@@ -222,6 +237,17 @@ private final class ClientDriver: @unchecked Sendable {
     if let refusal { operation.finish(.failure(refusal)) } else { ring() }
   }
 
+  /// Has the thread run `job`. False after the client's end.
+  @discardableResult
+  func run(_ job: @escaping @Sendable (ClientLoop) -> Void) -> Bool {
+    let isTaken = locked {
+      if !isClosed { jobs.append(job) }
+      return !isClosed
+    }
+    ring()
+    return isTaken
+  }
+
   func cancel(_ call: PendingCall) {
     locked {
       call.isCancelled = true
@@ -238,18 +264,21 @@ private final class ClientDriver: @unchecked Sendable {
   private func run() {
     var bell = [UInt8](repeating: 0, count: 64)
     while true {
-      let (calls, dropped, closed) = locked {
+      let (calls, dropped, work, closed) = locked {
         defer {
           submitted = []
           cancelled = []
+          jobs = []
         }
-        return (submitted, cancelled, isClosed)
+        return (submitted, cancelled, jobs, isClosed)
       }
+      for job in work { job(loop) }
       for call in calls { if let operation = call.operation { dispatcher.submit(operation) } }
       // A finished operation finishes no second time; the dispatcher forgets it when it meets it.
       for call in dropped { call.operation?.finish(.failure(.cancelled)) }
       if closed { return dispatcher.shutDown(.closed) }
-      dispatcher.step(until: .never, wake: wakeRead)
+      let next = loop.leases.turn()
+      dispatcher.step(until: next, wake: wakeRead)
       // One read empties it mostly; bytes left over wake the thread once more, which does no harm.
       _ = read(wakeRead, &bell, bell.count)
     }

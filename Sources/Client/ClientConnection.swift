@@ -116,15 +116,39 @@ package final class ClientConnection {
   func appendMessage(_ message: some ProtoEncodable) { message.encode(to: &out) }
 
   @usableFromInline
-  func closeRequest(_ at: Int, _ method: Method, _ deadlineMS: UInt32) -> UInt32 {
+  func closeRequest(
+    _ at: Int, _ method: Method, _ deadlineMS: UInt32, flags: UInt16 = FrameFlags.endOfStream
+  ) -> UInt32 {
     let stream = nextStream
     // Stream 0 is the connection's own.
     nextStream = nextStream == .max ? 1 : nextStream + 1
     out.closeFrame(
-      at: at, rawMethod: method.rawValue, flags: FrameFlags.endOfStream, stream: stream, status: deadlineMS)
+      at: at, rawMethod: method.rawValue, flags: flags, stream: stream, status: deadlineMS)
     submittedBytes += UInt64(out.count - at)
     inFlight += 1
     return stream
+  }
+
+  /// Opens a stream with its first message, and returns its number. It counts as a request in flight until its last answer.
+  package func openStream(_ method: Method, _ body: UnsafeRawBufferPointer) -> UInt32 {
+    let at = openRequest()
+    out.append(body)
+    return closeRequest(at, method, 0, flags: 0)
+  }
+
+  /// Another message on an open stream.
+  package func send(_ body: UnsafeRawBufferPointer, on stream: UInt32, _ method: Method) {
+    let at = openRequest()
+    out.append(body)
+    out.closeFrame(at: at, rawMethod: method.rawValue, flags: 0, stream: stream, status: 0)
+    submittedBytes += UInt64(out.count - at)
+  }
+
+  /// Says that no message follows.
+  package func endStream(_ stream: UInt32, _ method: Method) {
+    let at = openRequest()
+    out.closeFrame(at: at, rawMethod: method.rawValue, flags: FrameFlags.endOfStream, stream: stream, status: 0)
+    submittedBytes += UInt64(out.count - at)
   }
 
   /// Sends everything submitted. Takes answers in meanwhile, so that two full sockets can't wait for each other.
@@ -175,7 +199,7 @@ package final class ClientConnection {
         code: StatusCode(rawValue: frame.header.status) ?? .unknown, isEndOfStream: frame.header.isEndOfStream,
         body: frame.body)
       if answer.stream != 0 {
-        inFlight -= 1
+        if answer.isEndOfStream { inFlight -= 1 }
         return answer
       }
       try takeConnectionFrame(answer)

@@ -19,6 +19,8 @@ public enum ClientError: Error, Equatable, Sendable, CustomStringConvertible {
   case protocolViolation(String)
   /// The server's answer is an error: the request was refused.
   case server(StatusError)
+  /// A watch can't go on: changes from where it was up to this revision are compacted.
+  case compacted(Int64)
   /// The client was closed; the request was surely not sent.
   case closed
   /// The calling task was cancelled. A write may or may not have been executed.
@@ -34,6 +36,7 @@ public enum ClientError: Error, Equatable, Sendable, CustomStringConvertible {
     case .disconnected(let why): why
     case .protocolViolation(let why): why
     case .server(let status): status.message
+    case .compacted: "etcdserver: mvcc: required revision has been compacted"
     case .closed: "client is closed"
     case .cancelled: "context canceled"
     }

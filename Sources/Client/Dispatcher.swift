@@ -24,7 +24,7 @@ package struct DispatcherOptions: Sendable {
 
 package final class Dispatcher {
   /// What is known of one endpoint. Invariant: `inFlight` is empty while `connection` is nil.
-  private struct Slot {
+  struct Slot {
     let endpoint: Endpoint
     var connection: ClientConnection?
     var dialedAt = Instant(nanoseconds: 0)
@@ -32,14 +32,16 @@ package final class Dispatcher {
     var failuresInRow = 0
     var lastFailure: ClientError?
     var inFlight: [UInt32: Operation] = [:]
+    var streams: [UInt32: StreamCall] = [:]
 
     var isOpen: Bool { connection?.state == .open }
   }
 
   private let options: DispatcherOptions
-  private var slots: [Slot]
+  var slots: [Slot]
   private var turn: Int
   private var waiting: [Operation] = []
+  var waitingStreams: [StreamCall] = []
   /// No operation's time runs out before this. May lie too early, never too late.
   private var nextExpiry = Instant.never
 
@@ -93,12 +95,20 @@ package final class Dispatcher {
       slots[at].connection = nil
     }
     for operation in operations { operation.finish(.failure(error)) }
+    let streams = waitingStreams + slots.flatMap { $0.streams.values }
+    waitingStreams = []
+    for at in slots.indices { slots[at].streams = [:] }
+    for call in streams where !call.isClosed {
+      call.isClosed = true
+      _ = call.ended(error)
+    }
   }
 
   // MARK: From waiting to in flight
 
   /// Gives waiting operations to connections, and starts connections where none is open.
   private func assign(_ now: Instant) {
+    assignStreams(now)
     guard !waiting.isEmpty else { return }
     var stillWaiting: [Operation] = []
     let candidates = waiting
@@ -106,9 +116,9 @@ package final class Dispatcher {
     for operation in candidates where !operation.isFinished {
       if operation.notBefore > now {
         stillWaiting.append(operation)
-      } else if let at = openSlot(for: operation, now) {
+      } else if let at = openSlot(endpoint: operation.endpoint, now) {
         send(operation, at, now)
-      } else if let why = unreachable(operation, now) {
+      } else if let why = unreachable(endpoint: operation.endpoint, since: operation.waitingSince, now) {
         operation.finish(.failure(why))
       } else {
         stillWaiting.append(operation)
@@ -122,8 +132,8 @@ package final class Dispatcher {
   }
 
   /// The next open connection in turn. Starts to connect where that serves this operation or the next ones.
-  private func openSlot(for operation: Operation, _ now: Instant) -> Int? {
-    if let at = operation.endpoint {
+  func openSlot(endpoint: Int?, _ now: Instant) -> Int? {
+    if let at = endpoint {
       if slots[at].connection == nil { dial(at, now) }
       return slots[at].isOpen ? at : nil
     }
@@ -166,9 +176,9 @@ package final class Dispatcher {
   }
 
   /// Why an operation has waited long enough for a server, or nil if it shall go on waiting.
-  private func unreachable(_ operation: Operation, _ now: Instant) -> ClientError? {
-    guard operation.waitingSince + options.dialTimeout <= now else { return nil }
-    let tried = operation.endpoint.map { [slots[$0]] } ?? slots
+  func unreachable(endpoint: Int?, since: Instant, _ now: Instant) -> ClientError? {
+    guard since + options.dialTimeout <= now else { return nil }
+    let tried = endpoint.map { [slots[$0]] } ?? slots
     var whys: [String] = []
     for slot in tried {
       guard slot.connection == nil, let failure = slot.lastFailure else { return nil }
@@ -195,6 +205,7 @@ package final class Dispatcher {
   private func take(_ answer: Answer, _ at: Int, _ now: Instant) {
     slots[at].failuresInRow = 0
     slots[at].lastFailure = nil
+    if takeForStream(answer, at, now) { return }
     // The answer to an operation whose time ran out has no taker any more.
     guard let operation = slots[at].inFlight.removeValue(forKey: answer.stream) else { return }
     guard let error = answer.error else { return operation.finish(.success([UInt8](answer.body))) }
@@ -227,6 +238,7 @@ package final class Dispatcher {
         operation.finish(.failure(.outcomeUnknown(error.description)))
       }
     }
+    loseStreams(at, error, now)
   }
 
   private func retry(_ operation: Operation, after pause: Duration, _ now: Instant) {
@@ -235,7 +247,7 @@ package final class Dispatcher {
     waiting.append(operation)
   }
 
-  private func pause(_ failures: Int) -> Duration {
+  func pause(_ failures: Int) -> Duration {
     min(options.longestPause, options.firstPause * (1 << min(max(failures - 1, 0), 10)))
   }
 
@@ -289,16 +301,20 @@ package final class Dispatcher {
       next = min(next, slot.dialedAt + options.dialTimeout)
     }
     for operation in waiting {
-      if operation.notBefore > now {
-        next = min(next, operation.notBefore)
-        continue
-      }
-      next = min(next, max(operation.waitingSince + options.dialTimeout, now + .milliseconds(10)))
-      for slot in operation.endpoint.map({ [slots[$0]] }) ?? slots {
-        // A server that may be tried again, or one whose turn comes because the first is slow.
-        let due = slot.connection == nil ? slot.retryAt : slot.dialedAt + options.patience
-        if due > now { next = min(next, due) }
-      }
+      next = min(next, self.next(operation.endpoint, operation.waitingSince, operation.notBefore, now))
+    }
+    for call in waitingStreams { next = min(next, self.next(call.endpoint, call.waitingSince, call.notBefore, now)) }
+    return next
+  }
+
+  /// When there is something to do for who waits for a connection.
+  private func next(_ endpoint: Int?, _ waitingSince: Instant, _ notBefore: Instant, _ now: Instant) -> Instant {
+    if notBefore > now { return notBefore }
+    var next = max(waitingSince + options.dialTimeout, now + .milliseconds(10))
+    for slot in endpoint.map({ [slots[$0]] }) ?? slots {
+      // A server that may be tried again, or one whose turn comes because the first is slow.
+      let due = slot.connection == nil ? slot.retryAt : slot.dialedAt + options.patience
+      if due > now { next = min(next, due) }
     }
     return next
   }

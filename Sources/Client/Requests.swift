@@ -10,6 +10,8 @@ public typealias DeleteRangeResponse = NeedletailRPC.DeleteRangeResponse
 public typealias CompactionResponse = NeedletailRPC.CompactionResponse
 public typealias LeaseResponse = NeedletailRPC.LeaseResponse
 public typealias LeaseListResponse = NeedletailRPC.LeaseListResponse
+public typealias WatchEvent = NeedletailRPC.WatchEvent
+public typealias WatchResponse = NeedletailRPC.WatchResponse
 public typealias StatusResponse = NeedletailRPC.StatusResponse
 public typealias StatusCode = NeedletailRPC.StatusCode
 public typealias StatusError = NeedletailRPC.StatusError
@@ -119,6 +121,40 @@ public struct PutRequest: Sendable, Equatable {
         view.ignoreValue = ignoreValue
         view.ignoreLease = ignoreLease
         return view.encoded()
+      }
+    }
+  }
+}
+
+/// Which changes to be told of.
+public struct WatchRequest: Sendable, Equatable {
+  public var keys: KeyRange
+  /// The first revision wanted; 0 = whatever comes next.
+  public var startRevision: Int64 = 0
+  /// Whether events shall hold the pairs as they were.
+  public var prevKV = false
+  /// Whether the server shall tell now and then how far it is when nothing happens.
+  public var progressNotify = false
+  public var skipsPuts = false
+  public var skipsDeletes = false
+
+  public init(_ keys: KeyRange) { self.keys = keys }
+
+  /// A WatchRequest that creates the watch from `revision` on. Large responses may come in pieces.
+  func encoded(from revision: Int64) -> [UInt8] {
+    let (key, rangeEnd) = keys.bounds
+    return key.withUnsafeBytes { key in
+      rangeEnd.withUnsafeBytes { rangeEnd in
+        var view = WatchCreateView()
+        view.key = key
+        view.rangeEnd = rangeEnd
+        view.startRevision = revision
+        view.progressNotify = progressNotify
+        view.skipsPuts = skipsPuts
+        view.skipsDeletes = skipsDeletes
+        view.prevKV = prevKV
+        view.fragment = true
+        return WatchRequestView.create(view).encoded()
       }
     }
   }

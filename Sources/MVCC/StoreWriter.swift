@@ -44,7 +44,7 @@ package struct DeleteRangeCommand {
 package final class StoreWriter {
   let store: Store
   /// Revision of the last change of the batch.
-  private(set) var revision: UInt64 = 0
+  package private(set) var revision: UInt64 = 0
   var compacted: UInt64 = 0
   var removal = Removal()
   /// What is raised, as the batch's edits left it.
@@ -58,6 +58,8 @@ package final class StoreWriter {
   private var previous = OutBuffer()
   var leaseName = OutBuffer()
   var leaseKeys = OutBuffer()
+  /// The batch's changes for watchers; nil while nobody watches.
+  package var capture: EventCapture?
 
   package init(_ store: Store) {
     self.store = store
@@ -70,6 +72,7 @@ package final class StoreWriter {
     previous.free()
     leaseName.free()
     leaseKeys.free()
+    capture?.free()
   }
 
   /// Reads where the batch starts from. First call of every batch.
@@ -224,6 +227,10 @@ package final class StoreWriter {
     let start = version.reserve(head.size + fields.encodedSize(keysOnly: false))
     version.advance(fields.write(head.write(start), keysOnly: false) - start)
     let isRevival = tombstone != nil
+    if capture != nil {
+      let made = UnsafeRawBufferPointer(rebasing: version.bytes[head.size...])
+      capture?.add(Revision(main: main, sub: sub), isDelete: false, key: key, fields: made, previous: replaced)
+    }
 
     // From the first edit on, nothing that points into pages is used any more.
     try appendRow(batch, main)
@@ -251,6 +258,11 @@ package final class StoreWriter {
     let at = head.write(start)
     at.storeBytes(of: main.littleEndian, as: UInt64.self)
     version.advance(at + 8 - start)
+    if capture != nil {
+      capture?.add(
+        Revision(main: main, sub: sub), isDelete: true, key: key, fields: UnsafeRawBufferPointer(start: nil, count: 0),
+        previous: replaced)
+    }
 
     try appendRow(batch, main)
     try put(batch, store.graveyard, key, version.bytes)

@@ -33,6 +33,10 @@ package final class Applier {
   /// What the last commit did to leases.
   private var leaseEvents: [LeaseEvent] = []
   let physicalCompactions = PhysicalCompactions()
+  /// Where watchers hear of changes; nil during a replay.
+  var feed: EventFeed?
+  /// The revisions between which the last commit led.
+  private var revisions: (after: UInt64, through: UInt64) = (0, 0)
 
   package init(_ store: Store) {
     self.store = store
@@ -49,9 +53,11 @@ package final class Applier {
     hasCompacted = false
     hasChangedAlarms = false
     leaseEvents.removeAll(keepingCapacity: true)
+    feed?.prepare(writer)
     do {
       try store.database.write { batch in
         try writer.begin(batch)
+        revisions.after = writer.revision
         var next = list.first
         var last: (index: UInt64, term: UInt64) = (0, 0)
         while let entry = next {
@@ -68,8 +74,13 @@ package final class Applier {
     } catch {
       throw .corrupt("applying: \(error)")
     }
+    revisions.through = writer.revision
     appliedBytes += list.byteCount
   }
+
+  /// Tells watchers of the last commit's changes: before its answers go out, so that who has an answer finds the change
+  /// on its way.
+  func tellWatchers() { feed?.published(writer, after: revisions.after, through: revisions.through) }
 
   private func apply(_ entry: UnsafeMutablePointer<Proposal>, _ batch: WriteBatch) throws(MVCCError) {
     let mark = answers.count

@@ -26,6 +26,10 @@ package final class ApplyThread: @unchecked Sendable {
   var leases: LeaseThread?
   /// Proposes the NOSPACE alarm.
   var raiseNoSpace: (() -> Void)?
+  var feed: EventFeed? {
+    get { applier.feed }
+    set { applier.feed = newValue }
+  }
   private let latch: Latch
   private let checkpoints: CheckpointTrigger
   private let logger: Logger
@@ -195,6 +199,7 @@ package final class ApplyThread: @unchecked Sendable {
     status.proposalsPending.wrappingSubtract(part.count, ordering: .relaxed)
     status.proposalBytesPending.wrappingSubtract(part.byteCount, ordering: .relaxed)
     do { try noteSpace() } catch { latch.fail("reading alarms: \(error)") }
+    applier.tellWatchers()
     if let leases { applier.answer(through: sink, leases) }
     part.freeAll()
     checkpoints.applied(bytes: applier.takeAppliedBytes())

@@ -7,6 +7,14 @@ import Synchronization
 package protocol ReplySink: AnyObject, Sendable {
   /// `status` 0: `body` is the answer's message; else the error's text. The bytes are valid during the call only.
   func reply(to address: ReplyAddress, status: UInt32, body: UnsafeRawBufferPointer)
+
+  /// Messages on streams of one reactor.
+  func deliver(_ delivery: StreamDelivery, to reactor: UInt16)
+}
+
+extension ReplySink {
+  /// Where nobody opens streams, there are no messages for them.
+  package func deliver(_ delivery: StreamDelivery, to reactor: UInt16) {}
 }
 
 package protocol Consensus: AnyObject, Sendable {

@@ -14,12 +14,13 @@ package final class KVServer: Sendable {
   private let snapshots: SnapshotService
   let hashes: HashService
   let quota: Quota
+  let watch: WatchHub
   private let requestLimit: Int
   private let txnOperationsMax: Int
 
   package init(
     _ store: Store, status: NodeStatus, consensus: any Consensus, leases: LeaseThread, snapshots: SnapshotService,
-    hashes: HashService, quota: Quota, requestLimit: Int, txnOperationsMax: Int
+    watch: WatchHub, hashes: HashService, quota: Quota, requestLimit: Int, txnOperationsMax: Int
   ) {
     self.leases = leases
     self.txnOperationsMax = txnOperationsMax
@@ -29,6 +30,7 @@ package final class KVServer: Sendable {
     self.snapshots = snapshots
     self.hashes = hashes
     self.quota = quota
+    self.watch = watch
     self.requestLimit = requestLimit
   }
 

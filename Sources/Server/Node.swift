@@ -21,6 +21,7 @@ package struct NodeOptions: Sendable {
   package var autoCompaction = AutoCompactionOptions()
   package var singleNode = SingleNodeOptions()
   package var snapshots = SnapshotOptions()
+  package var watch = WatchOptions()
   package var scrub = ScrubOptions()
   package var quota = QuotaOptions()
   /// Bound of one request in bytes; etcd's default.
@@ -56,6 +57,7 @@ package final class Node: @unchecked Sendable {
   private let snapshots: SnapshotService
   private let hashes: HashService
   package let quota: Quota
+  package let watch: WatchHub
   private let scrub: ScrubThread
 
   /// Takes the directory's lock, opens the tree, and brings it up to the end of the log: when this returns, reads see
@@ -116,9 +118,11 @@ package final class Node: @unchecked Sendable {
     scrub = ScrubThread(database, figures: status.scrub, options: options.scrub, logger: logger)
     snapshots = SnapshotService(store, status: status, sink: sink, options: options.snapshots, logger: logger)
     hashes = HashService(store, status: status, sink: sink)
+    watch = try WatchHub(store, status: status, sink: sink, latch: latch, options: options.watch, logger: logger)
+    apply.feed = watch.feed
     server = KVServer(
-      store, status: status, consensus: singleNode, leases: leases, snapshots: snapshots, hashes: hashes, quota: quota,
-      requestLimit: requestLimit, txnOperationsMax: options.txnOperationsMax)
+      store, status: status, consensus: singleNode, leases: leases, snapshots: snapshots, watch: watch, hashes: hashes,
+      quota: quota, requestLimit: requestLimit, txnOperationsMax: options.txnOperationsMax)
     let server = server
     apply.raiseNoSpace = { server.raiseNoSpace() }
     logger.info(
@@ -132,6 +136,7 @@ package final class Node: @unchecked Sendable {
   /// Starts the threads: from here on writes are answered.
   package func start() throws(ServerError) {
     try checkpointThread.start()
+    try watch.start()
     try apply.start()
     try singleNode.start()
     try leases.start()
@@ -152,6 +157,7 @@ package final class Node: @unchecked Sendable {
     hashes.stop()
     singleNode.stop()
     apply.stop()
+    watch.stop()
     // They hold each other.
     apply.leases = nil
     apply.raiseNoSpace = nil

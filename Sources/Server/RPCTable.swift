@@ -8,6 +8,7 @@ package enum RPC: UInt8, CaseIterable, Sendable {
   case deleteRange
   case txn
   case compact
+  case watch
   case leaseGrant
   case leaseRevoke
   case leaseKeepAlive
@@ -32,6 +33,7 @@ package enum RPC: UInt8, CaseIterable, Sendable {
     case .deleteRange: self = .deleteRange
     case .txn: self = .txn
     case .compact: self = .compact
+    case .watch: self = .watch
     case .leaseGrant: self = .leaseGrant
     case .leaseRevoke: self = .leaseRevoke
     case .leaseKeepAlive: self = .leaseKeepAlive
@@ -52,6 +54,7 @@ package enum RPC: UInt8, CaseIterable, Sendable {
   package var service: String {
     switch self {
     case .range, .put, .deleteRange, .txn, .compact, .rangeStream: "etcdserverpb.KV"
+    case .watch: "etcdserverpb.Watch"
     case .leaseGrant, .leaseRevoke, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases: "etcdserverpb.Lease"
     case .status, .snapshot, .alarm, .hash, .hashKV: "etcdserverpb.Maintenance"
     case .health: "grpc.health.v1.Health"
@@ -65,6 +68,7 @@ package enum RPC: UInt8, CaseIterable, Sendable {
     case .deleteRange: "DeleteRange"
     case .txn: "Txn"
     case .compact: "Compact"
+    case .watch: "Watch"
     case .leaseGrant: "LeaseGrant"
     case .leaseRevoke: "LeaseRevoke"
     case .leaseKeepAlive: "LeaseKeepAlive"
@@ -85,11 +89,14 @@ package enum RPC: UInt8, CaseIterable, Sendable {
   package var isWrite: Bool {
     switch self {
     case .put, .deleteRange, .txn, .compact, .leaseGrant, .leaseRevoke, .alarm: true
-    case .range, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases, .status, .health, .snapshot, .hash, .hashKV,
+    case .range, .watch, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases, .status, .health, .snapshot, .hash, .hashKV,
       .rangeStream:
       false
     }
   }
+
+  /// True where requests and answers are streams: a call lasts as long as its client likes.
+  package var isStream: Bool { self == .watch || self == .leaseKeepAlive }
 
   /// True where another thread answers later.
   package var isDeferred: Bool {

@@ -13,6 +13,10 @@ package final class ReactorSink: ReplySink {
   package func reply(to address: ReplyAddress, status: UInt32, body: UnsafeRawBufferPointer) {
     group.reply(to: address, status: status, body: body)
   }
+
+  package func deliver(_ delivery: StreamDelivery, to reactor: UInt16) {
+    group.mailbox(Int(reactor)).deliver(delivery)
+  }
 }
 
 package struct ReactorOptions: Sendable {

@@ -21,6 +21,14 @@ extension FlagValues {
     throw FlagError(description: "--auto-compaction-retention: '\(text)' is no retention for the mode \(mode)")
   }
 
+  func milliseconds(_ name: String) throws(FlagError) -> UInt64? {
+    guard let text = self[name] else { return nil }
+    guard let time = FlagValues.duration_ms(text), time > 0, time <= 1 << 40 else {
+      throw FlagError(description: "--\(name) takes a duration such as 500ms or 10m, not '\(text)'")
+    }
+    return time
+  }
+
   /// Numbers with the units h, m, s and ms.
   static func duration_ms(_ text: String) -> UInt64? {
     var rest = Substring(text)

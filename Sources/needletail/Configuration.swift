@@ -23,6 +23,7 @@ struct Configuration {
   let stop_ms: Int32
   let scrubRate_mib: Int
   let quotaBytes: Int64
+  let watchProgress_ms: UInt64
 
   init(_ flags: FlagValues) throws(FlagError) {
     name = flags["name"] ?? "default"
@@ -46,6 +47,7 @@ struct Configuration {
     connectionsMax = try flags.integer("max-connections", in: 1...1 << 20)
     scrubRate_mib = try flags.integer("experimental-scrub-rate", in: 0...1 << 20) ?? 8
     quotaBytes = Int64(try flags.integer("quota-backend-bytes", in: Int.min...Int.max) ?? 0)
+    watchProgress_ms = try flags.milliseconds("experimental-watch-progress-notify-interval") ?? 600_000
     stop_ms = Int32(try flags.integer("stop-timeout", in: 0...3_600_000) ?? 5_000)
   }
 

@@ -22,6 +22,7 @@ enum FlagTable {
     Flag("wal-io", "how the log is written: auto, io_uring or pwritev2 (auto)"),
     Flag("max-connections", "client connections at once (16384 for each reactor)"),
     Flag("experimental-scrub-rate", "MiB of the database checked on disk a second, once an hour at most; 0 = off (8)"),
+    Flag("experimental-watch-progress-notify-interval", "how often quiet watches hear how far they are (10m)"),
     Flag("stop-timeout", "ms given to requests in flight at a stop (5000)"),
 
     Flag(ignoring: "listen-peer-urls", cluster),

@@ -43,7 +43,7 @@ struct ServerProcess {
     figures.sample(node.database)
     let metrics = (0..<group.count).map { _ in ThreadMetrics() }
     let page = MetricsPage(
-      node.status, figures: figures, group: group, threads: metrics, quotaBytes: quotaBytes)
+      node.status, figures: figures, group: group, threads: metrics, quotaBytes: quotaBytes, watch: node.watch.figures)
     let context = FaceContext(
       server: node.server, metrics: page, figures: figures, latch: node.latch, logger: logger,
       requestBytesMax: configuration.requestBytesMax, slowRequest_ms: configuration.slowRequest_ms)
@@ -110,6 +110,7 @@ struct ServerProcess {
     options.txnOperationsMax = configuration.txnOperationsMax
     options.quota.configuredBytes = configuration.quotaBytes
     options.scrub.rate_mib = configuration.scrubRate_mib
+    options.watch.progress_ms = configuration.watchProgress_ms
     return options
   }
 

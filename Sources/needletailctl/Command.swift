@@ -15,9 +15,9 @@ struct Command: Sendable {
 
   /// All of them, in the order of the help text.
   static let all: [Command] = [
-    .get, .put, .del, .txn, .compaction, .leaseGrant, .leaseRevoke, .leaseTimeToLive, .leaseList, .leaseKeepAlive,
-    .alarmList, .alarmDisarm, .checkPerf, .checkDatascale, .endpointStatus, .endpointHealth, .endpointHashKV,
-    .snapshotSave, .snapshotStatus, .snapshotRestore, .load, .dump, .version,
+    .get, .put, .del, .txn, .watch, .compaction, .leaseGrant, .leaseRevoke, .leaseTimeToLive, .leaseList,
+    .leaseKeepAlive, .lock, .elect, .alarmList, .alarmDisarm, .checkPerf, .checkDatascale, .endpointStatus,
+    .endpointHealth, .endpointHashKV, .snapshotSave, .snapshotStatus, .snapshotRestore, .load, .dump, .version,
   ]
 
   /// Finds the command that the line names, and the tokens that are not its words.

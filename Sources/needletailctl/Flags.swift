@@ -39,8 +39,12 @@ struct Flag: Sendable {
 struct ParsedLine {
   /// What is no flag, the command's own words left out. Bytes, because keys and values are.
   var arguments: [[UInt8]] = []
+  /// How many of the arguments stood before `--`; nil where there was none.
+  private(set) var separatorAt: Int?
   /// Given flags by name; the last of several counts. A toggle's text is "true" or "false".
   private(set) var texts: [String: [UInt8]] = [:]
+
+  mutating func markSeparator() { separatorAt = arguments.count }
 
   mutating func set(_ flag: Flag, _ text: [UInt8]) throws(Failure) {
     if flag.isToggle {
@@ -91,6 +95,7 @@ extension Command {
     var rest = tokens[...]
     while let token = rest.popFirst() {
       if token == Array("--".utf8) {
+        line.markSeparator()
         line.arguments += rest
         break
       }

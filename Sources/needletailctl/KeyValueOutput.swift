@@ -164,7 +164,7 @@ struct KeyValueOutput {
 
   // MARK: Pieces
 
-  private func simple(_ pair: KeyValue) {
+  func simple(_ pair: KeyValue) {
     StandardOutput.write { out in
       if !valueOnly { line(pair.key, &out) }
       line(pair.value, &out)
@@ -178,7 +178,7 @@ struct KeyValueOutput {
 
   private func json(_ header: ResponseHeader, _ out: inout OutBuffer) { JSONMessages.header(header, &out) }
 
-  private func json(_ pair: KeyValue, _ out: inout OutBuffer) {
+  func json(_ pair: KeyValue, _ out: inout OutBuffer) {
     var object = JSONObject()
     object.bytes("key", pair.key, &out)
     object.number("create_revision", pair.createRevision, &out)
@@ -202,7 +202,7 @@ struct KeyValueOutput {
 
   private func fields(_ header: ResponseHeader) { FieldLines.header(header) }
 
-  private func fields(_ pair: KeyValue, _ prefix: String) {
+  func fields(_ pair: KeyValue, _ prefix: String) {
     StandardOutput.write { out in
       out.append("\"\(prefix)Key\" : ")
       out.appendQuoted(pair.key)

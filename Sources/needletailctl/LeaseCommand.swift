@@ -65,17 +65,27 @@ enum LeaseCommand {
   static func keepAlive(_ line: ParsedLine) throws(Failure) {
     let id = try id(line, "lease keep-alive command needs lease ID as argument")
     let (client, output) = try prepare(line)
-    while true {
+    if line.isOn("once") {
       let answer: LeaseResponse
       do { answer = try client.keepLeaseAlive(id) } catch { throw .client(error) }
-      guard answer.ttl > 0 else {
-        if line.isOn("once") { throw .message("etcdserver: requested lease not found") }
-        return StandardOutput.write("lease \(LeaseOutput.hex(id)) expired or revoked.\n")
-      }
-      output.keptAlive(answer)
-      guard !line.isOn("once"), StandardOutput.flush() else { return }
-      usleep(UInt32(clamping: min(answer.ttl, 3_600) * 1_000_000 / 3))
+      guard answer.ttl > 0 else { throw .message("etcdserver: requested lease not found") }
+      return output.keptAlive(answer)
     }
+    let keeper = LeaseKeeper(client.dispatcher)
+    var end: Result<Void, ClientError>?
+    var isRead = true
+    _ = keeper.keep(id) { answer in
+      output.keptAlive(answer)
+      isRead = StandardOutput.flush()
+    } ended: { error in
+      end = error.map { .failure($0) } ?? .success(())
+    }
+    while end == nil, isRead {
+      let next = keeper.turn()
+      client.dispatcher.step(until: next)
+    }
+    if case .failure(let error) = end { throw .client(error) }
+    StandardOutput.write("lease \(LeaseOutput.hex(id)) expired or revoked.\n")
   }
 
   private static func prepare(_ line: ParsedLine) throws(Failure) -> (BlockingClient, LeaseOutput) {

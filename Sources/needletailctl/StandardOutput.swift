@@ -3,7 +3,7 @@
 import Glibc
 import NeedletailRPC
 
-/// Only the main thread writes: this program has no other.
+/// One thread writes at a time: the main thread, or a task that it waits for.
 enum StandardOutput {
   nonisolated(unsafe) private static var pending = OutBuffer()
   nonisolated(unsafe) private static var isBroken = false

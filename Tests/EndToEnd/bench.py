@@ -70,6 +70,15 @@ def run(report, programs, folder, options, rng):
         report.check({line["test"] for line in lines} == tests, "mvcc: every test", lines)
         bad = figures([line for line in lines if "p50_us" in line], ("requests_per_s", "p50_us", "p99_us"))
         report.check(not bad, "mvcc: every figure is one", bad[:3])
+    done, lines = results(
+        report, "watch",
+        [bench, "watch", "--needletail", programs.server, "--seconds", "0.3", "--reps", "1", "--watchers", "1,100"], folder)
+    if done:
+        wanted = {(layout, count) for layout in ("one", "spread") for count in (1, 100)}
+        found = {(line["test"], line["watchers"]) for line in lines}
+        report.check(found == wanted, "watch: every number of watchers in every layout", wanted ^ found)
+        bad = figures(lines, ("events_per_s", "p50_us", "p99_us", "server_cpu_us_per_event"))
+        report.check(not bad, "watch: every figure is one", bad[:3])
     left = [name for name in os.listdir(folder) if name.startswith("needletail-bench")]
     report.check(not left, "nothing is left behind", left)
 

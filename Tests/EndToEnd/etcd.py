@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Random puts, deletes, gets, transactions, compactions, lease commands, alarms and hashes through etcdctl to a real etcd and through needletailctl to Needletail; answers equal.
+"""Random puts, deletes, gets, transactions, compactions, lease commands, watches, alarms and hashes through etcdctl to a real etcd and through needletailctl to Needletail; answers equal.
 
 usage: etcd.py [--seconds 60] [--seed N] [--bin .build/release]
-Needs Debian's etcd-server and etcd-client. Compares revision, key-values, more, count, deleted, previous values.
+Needs Debian's etcd-server and etcd-client. Compares revision, key-values, more, count, deleted, previous values, and the events that
+watches of the past and of the whole run show.
 """
 import argparse, json, os, random, shutil, subprocess, sys, tempfile, time, urllib.request
 
@@ -97,7 +98,8 @@ def without_leases(found):
     """Lease ids and what is left of a TTL differ."""
     if isinstance(found, dict):
         hidden = ('cluster_id', 'member_id', 'raft_term')
-        return {name: (value != 0 if name in ('lease', 'id', 'ID') else 0 if name == 'ttl' and value >= 0
+        # etcd shows a lease's keys in no order.
+        return {name: (sorted(value) if name == 'keys' and value else value != 0 if name in ('lease', 'id', 'ID') else 0 if name == 'ttl' and value >= 0
                        else without_leases(value)) for name, value in found.items() if name not in hidden}
     return [without_leases(one) for one in found] if isinstance(found, list) else found
 
@@ -129,6 +131,33 @@ def granted(program, endpoint, args):
     return done.stdout.split()[1] if done.returncode == 0 else done.stderr.splitlines()[-1]
 
 
+def watch_command(rnd, revision):
+    """A watch from a revision of the past, or one that is compacted, and how it is shown."""
+    args, span = ['watch', rnd.choice(KEYS)], rnd.random()
+    if span < .4:
+        args.append('--prefix')
+    elif span < .6:
+        args.append(rnd.choice(KEYS))
+    args.append('--rev=%d' % rnd.choice([rnd.randint(1, revision), rnd.randint(max(1, revision - 30), revision + 1)]))
+    return args + ['--prev-kv'] * (rnd.random() < .6) + ['-w', rnd.choice(['json', 'json', 'simple'])]
+
+
+def begin_watch(program, endpoint, args):
+    return subprocess.Popen([program, '--endpoints', endpoint] + args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            env=dict(os.environ, ETCDCTL_API='3'))
+
+
+def end_watch(process, args):
+    """What a watch has shown: its events, however they came, and how it ended, if by itself."""
+    process.terminate()
+    out, err = process.communicate()
+    if 'json' not in args:
+        return out, err
+    shown = [json.loads(line) for line in out.splitlines()]
+    events = [without_leases(event) for one in shown for event in one['Events'] or []]
+    return events, [(one['CompactRevision'], one['Canceled'], one['Header'].get('revision', 0)) for one in shown if one['Canceled']], err
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument('--seconds', type=int, default=60)
@@ -147,13 +176,26 @@ def main():
                           '--advertise-client-urls', 'http://' + theirs, '--listen-peer-urls', 'http://' + peer,
                           '--initial-advertise-peer-urls', 'http://' + peer, '--initial-cluster',
                           'default=http://' + peer], stdout=logs[1], stderr=logs[1])]
-    compared, different, revision, leases, compacted, alarmed = 0, 0, 1, [], 0, False
+    compared, different, revision, leases, compacted, alarmed, watches, seen = 0, 0, 1, [], 0, False, 0, 0
     first = [['compaction', '0'], ['compaction', '0'], ['compaction', '--', '-1']]
     try:
         time.sleep(3)
+        programs = (options.bin + '/needletailctl', ours), ('etcdctl', theirs)
+        always = ['watch', '', '--prefix', '--prev-kv', '-w', 'json']
+        whole = [begin_watch(program, endpoint, always) for program, endpoint in programs]
+        time.sleep(1)
         deadline = time.time() + options.seconds
         while time.time() < deadline:
             args, data = command(rnd, revision), None
+            if rnd.random() < .02:
+                args = watch_command(rnd, revision)
+                both = [begin_watch(program, endpoint, args) for program, endpoint in programs]
+                time.sleep(.5)
+                a, b = [end_watch(process, args) for process in both]
+                watches, different = watches + 1, different + (a != b)
+                if a != b:
+                    print('different:', args, '\n  needletail', a, '\n  etcd      ', b)
+                continue
             if rnd.random() < .4:
                 args, data = ['txn'], script(rnd, revision)
             both, kind = [args, args], rnd.random()
@@ -200,13 +242,21 @@ def main():
             if a != b:
                 different += 1
                 print('different:', args, data, '\n  needletail', a, '\n  etcd      ', b)
+        time.sleep(1)
+        a, b = [end_watch(process, always) for process in whole]
+        seen = len(b[0])
+        if a != b:
+            different += 1
+            at = next((i for i, (x, y) in enumerate(zip(a[0], b[0])) if x != y), min(len(a[0]), seen))
+            print('different: the whole run\'s watch: %d and %d events, first at %d' % (len(a[0]), seen, at), a[0][at:at + 1], b[0][at:at + 1],
+                  a[1:], b[1:])
     finally:
         for server in servers:
             server.kill()
             server.wait()
         shutil.rmtree(directory, ignore_errors=True)
-    print('%d compared, %d different' % (compared, different))
-    return 0 if compared > 100 and revision > 20 and different == 0 else 1
+    print('%d compared, %d watches, a watch with %d events, %d different' % (compared, watches, seen, different))
+    return 0 if compared > 100 and seen > 50 and revision > 20 and different == 0 else 1
 
 
 if __name__ == '__main__':

@@ -8,7 +8,10 @@ Beside the load, each cycle compacts what it finds, so that kills hit the remova
 of either holds after the restart.
 
 Alarms have a load of their own, since one that is raised refuses every put: they are raised and taken back without pause until the
-kill, and what is raised after the restart is what some prefix of the requests made, every acknowledged one among it."""
+kill, and what is raised after the restart is what some prefix of the requests made, every acknowledged one among it.
+
+A watcher watches all of it. When the server is gone it goes on where it was with the next one: it must see every acknowledged put
+once, at the revision that was acknowledged, in order."""
 
 import os
 import select
@@ -17,7 +20,7 @@ import time
 
 from debian import stanzas
 from needletail import (
-    ALARM, COMPACT, HASH_KV, LEASE_GRANT, LEASE_REVOKE, LEASE_TIME_TO_LIVE, OK, PUT, RANGE, Client, Failure, Server, StatusError, fields, main,
+    ALARM, COMPACT, HASH_KV, WATCH, LEASE_GRANT, LEASE_REVOKE, LEASE_TIME_TO_LIVE, OK, PUT, RANGE, Client, Failure, Server, StatusError, fields, main,
     message, put_request, revision_of)
 
 CONNECTIONS = 3
@@ -35,6 +38,8 @@ class Ledger:
         self.sent = {}
         self.acknowledged = {}
         self.acknowledgements = 0
+        # Every acknowledged put by its revision.
+        self.log = {}
         self.revision = 0
 
     def take(self):
@@ -49,6 +54,7 @@ class Ledger:
 
     def acknowledge(self, key, generation, revision):
         self.acknowledgements += 1
+        self.log[revision] = (key, generation)
         self.revision = max(self.revision, revision)
         if generation >= self.acknowledged.get(key, (0, 0))[0]:
             self.acknowledged[key] = (generation, revision)
@@ -75,6 +81,75 @@ class Ledger:
                 # It is there now and stays: from here on it counts like an acknowledged one.
                 self.acknowledged[key] = (generation, revision)
         return wrong, beyond
+
+
+class Watcher:
+    """One watch over all servers. A thread reads while a server lives; `join` it before looking at what it saw."""
+
+    def __init__(self):
+        self.next = 1
+        self.seen = {}
+        self.wrong = []
+        self.told = 0
+        self.changed = threading.Condition()
+
+    def connect(self, server):
+        self.client = Client(server.port)
+        create = message(f1=b"/debian/", f2=b"/debian0", f3=self.next)
+        self.stream = self.client.send(WATCH, message(f1=create))
+        self.thread = threading.Thread(target=self.read)
+        self.thread.start()
+
+    def read(self):
+        while (frame := self.client.receive()) is not None:
+            _, _, stream, status, body = frame
+            if status != OK:
+                self.wrong.append(f"the watch ended with status {status}: {body!r}")
+            elif stream == self.stream:
+                self.take(list(fields(body)))
+
+    def take(self, response):
+        numbers = {number: value for number, value in response if number != 11}
+        if 4 in numbers:
+            self.wrong.append(f"the watch was canceled, compacted at {numbers.get(5)}, was at {self.next}")
+        for number, event in response:
+            if number == 11:
+                event = dict(fields(event))
+                if event.get(1, 0) == 0:
+                    self.put(dict(fields(event[2])))
+        with self.changed:
+            if numbers.get(2) == 2**64 - 1:
+                self.told = max(self.told, dict(fields(numbers[1]))[3])
+                self.changed.notify_all()
+
+    def put(self, pair):
+        revision, head = pair[3], pair[5].partition(b"\n")[0]
+        if revision < self.next:
+            self.wrong.append(f"revision {revision} after {self.next - 1}")
+        self.next = revision + 1
+        self.seen[revision] = (pair[1], int(head))
+
+    def wait_until_told(self, revision):
+        """Until the server says that everything up to the revision was sent."""
+        deadline = time.time() + 30
+        while True:
+            self.client.socket.sendall(Client.frame(WATCH, self.stream, message(f3=b"")))
+            with self.changed:
+                if self.changed.wait_for(lambda: self.told >= revision, timeout=1):
+                    return
+            if time.time() > deadline:
+                raise Failure(f"the watcher was told of revision {self.told}, not of {revision}")
+
+    def join(self):
+        self.thread.join()
+        self.client.close()
+
+    def compare(self, ledger):
+        wrong = list(self.wrong)
+        for revision, put in ledger.log.items():
+            if self.seen.get(revision) != put:
+                wrong.append(f"revision {revision}: {put} was acknowledged, the watcher saw {self.seen.get(revision)}")
+        return wrong
 
 
 class Aside:
@@ -178,6 +253,7 @@ def run(report, programs, folder, options, rng):
     source, records = stanzas()
     ledger = Ledger(records, rng)
     aside = Aside(rng)
+    watcher = Watcher()
     directory = os.path.join(folder, "data")
     slowest = 0.0
     for cycle in range(1, options.cycles + 1):
@@ -189,6 +265,8 @@ def run(report, programs, folder, options, rng):
         server = Server(programs, directory, wait=False)
         slowest = max(slowest, server.wait_until_ready())
         with server.client() as client:
+            watcher.connect(server)
+            watcher.wait_until_told(revision_of(client.call(RANGE, message(f1=b"x"))))
             aside.change(client, cycle)
         delay = rng.uniform(0.02, options.seconds)
         timer = threading.Timer(delay, server.process.kill)
@@ -199,6 +277,7 @@ def run(report, programs, folder, options, rng):
         finally:
             timer.cancel()
         code = server.wait()
+        watcher.join()
         name = f"cycle {cycle}: killed after {delay:.2f} s, {ledger.acknowledgements - before} puts acknowledged"
         if code != -9:
             report.check(False, name, f"the server ended by itself with {code}:\n{server.log()[-2000:]}")
@@ -208,7 +287,9 @@ def run(report, programs, folder, options, rng):
 
         server = Server(programs, directory, wait=False)
         slowest = max(slowest, server.wait_until_ready())
+        watcher.connect(server)
         with server.client() as client:
+            watcher.wait_until_told(revision_of(client.call(RANGE, message(f1=b"x"))))
             found = {key: (value, revision) for key, value, revision in client.range_all(b"/debian/")}
             everything = client.range_page(b"\0", b"\0", 1)[2] - len(aside.leases)
             wrong_aside = aside.compare(client, cycle)
@@ -221,12 +302,16 @@ def run(report, programs, folder, options, rng):
         report.check(
             not wrong, f"{name}; nothing lost, {beyond} of {in_flight} in flight are there too",
             f"seed {options.seed}, {len(wrong)} wrong\n" + "\n".join(wrong[:20]))
+        wrong_events = watcher.compare(ledger)
+        report.check(not wrong_events, f"cycle {cycle}: the watcher saw {len(watcher.seen)} puts, each acknowledged one once and in order",
+                     f"{len(wrong_events)} wrong\n" + "\n".join(wrong_events[:20]))
         # Half of the stops are graceful, so that both ways of starting are met with every kind of end before.
         if rng.random() < 0.5:
             server.kill()
         else:
             report.check(server.stop() == 0, f"cycle {cycle}: SIGTERM ends the server with exit 0", server.log()[-2000:])
-        if wrong:
+        watcher.join()
+        if wrong or wrong_events:
             return
     report.check(ledger.acknowledgements > 0, f"{ledger.acknowledgements} puts acknowledged in all")
     alarms(report, programs, folder, options.cycles, rng)

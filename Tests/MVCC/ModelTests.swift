@@ -161,12 +161,42 @@ import Testing
     #expect(try fixture.alarms() == naive.alarms.sorted())
   }
 
+  /// What watchers get: windows of the past cut anywhere, and what the writer captured since `captured`.
+  private func compareChanges(
+    _ workload: inout Workload, _ fixture: Fixture, _ naive: NaiveStore, captured: inout UInt64, _ seed: UInt64
+  ) throws {
+    let latest = UInt64(naive.revision)
+    let low = Int64.random(in: -2...40, using: &workload.generator)
+    var spec = WindowSpec(after: UInt64(max(0, naive.revision - low)), key: workload.key(), end: [])
+    if workload.chance(20) {
+      spec.after = UInt64(max(0, naive.compacted - 2 + Int64.random(in: 0...3, using: &workload.generator)))
+    }
+    spec.end = workload.end(spec.key)
+    spec.withPrevious = workload.chance(2)
+    if !workload.chance(3) {
+      spec.window.rowsMax = Int.random(in: 1...20, using: &workload.generator)
+      spec.window.changesMax = Int.random(in: 1...10, using: &workload.generator)
+      spec.window.bytesMax = Int.random(in: 1...2000, using: &workload.generator)
+    }
+    let got = try outcome { try fixture.allChanges(spec) }
+    let want = try outcome { try naive.changes(spec) }
+    if got != want { try #require(Bool(false), "seed \(seed): \(spec): \(got) instead of \(want)") }
+    let all = WindowSpec(after: captured, key: [0], end: [0], withPrevious: spec.withPrevious)
+    let block = try fixture.capturedChanges(after: captured, through: latest, withPrevious: spec.withPrevious)
+    // No compaction is beyond the revision that the last capture ended with.
+    if try block != naive.changes(all) {
+      try #require(Bool(false), "seed \(seed): captured since \(captured): \(block)")
+    }
+    captured = latest
+  }
+
   private func run(seed: UInt64, keyCount: Int, operations: Int) throws {
     var workload = Workload(seed: seed, keyCount: keyCount)
     let fixture = try Fixture()
     var naive = NaiveStore()
     var done = 0
     var (succeeded, refused) = (0, 0)
+    var captured: UInt64 = 1
     while done < operations {
       // One commit of a few commands, then ranges on the new snapshot.
       var commands: [(StoreWriter, WriteBatch, inout OutBuffer) throws(MVCCError) -> Void] = []
@@ -204,6 +234,7 @@ import Testing
         if got != want { try #require(Bool(false), "seed \(seed), after \(done): \(spec): \(got) instead of \(want)") }
         done += 1
       }
+      try compareChanges(&workload, fixture, naive, captured: &captured, seed)
       if workload.chance(200) {
         let revision = Int64.random(in: (naive.compacted - 1)...(naive.revision + 1), using: &workload.generator)
         let got = try outcome { try fixture.compact(revision) }

@@ -55,6 +55,7 @@ final class Fixture {
     database = try Database.open(directory.appendingPathComponent("db").path)
     store = try Store.open(database, identity: Fixture.identity)
     writer = StoreWriter(store)
+    writer.capture = EventCapture(bytesMax: .max)
     reader = try database.makeReader()
   }
 
@@ -66,6 +67,7 @@ final class Fixture {
     database = try Database.open(directory.appendingPathComponent("db").path)
     store = try Store.open(database, identity: Fixture.identity)
     writer = StoreWriter(store)
+    writer.capture = EventCapture(bytesMax: .max)
     reader = try database.makeReader()
   }
 

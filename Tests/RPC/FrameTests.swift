@@ -42,7 +42,7 @@ private func frame(_ body: [UInt8], method: UInt16 = 1, flags: UInt16 = 0, strea
 
   @Test func methodNumbers() {
     let numbers = Method.allCases.map(\.rawValue)
-    #expect(numbers == [0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 16, 17, 18, 19, 20, 21])
+    #expect(numbers == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 16, 17, 18, 19, 20, 21])
   }
 
   @Test func severalFramesAndARest() throws {

@@ -20,7 +20,7 @@ final class RunningServer: @unchecked Sendable {
   /// On a directory of its own unless one is given.
   init(
     _ kind: ReactorKind, reactors count: Int = 2, limits: ReactorLimits = ReactorLimits(), directory: String? = nil,
-    _ adjust: (inout NodeOptions) -> Void = { _ in }
+    port wanted: UInt16 = 0, _ adjust: (inout NodeOptions) -> Void = { _ in }
   ) throws {
     temporary = try TemporaryDirectory()
     path = directory ?? temporary.path
@@ -33,14 +33,16 @@ final class RunningServer: @unchecked Sendable {
     var options = ReactorOptions()
     options.kind = kind
     options.count = count
-    options.addresses = [.tcp(host: "127.0.0.1", port: 0)]
+    options.addresses = [.tcp(host: "127.0.0.1", port: wanted)]
     options.limits = limits
     reactors = try ReactorThreads(options, group: group, logger: logger)
     port = UInt16(reactors.ports[0])
     let figures = ServerFigures()
     figures.sample(node.database)
     let metrics = (0..<count).map { _ in ThreadMetrics() }
-    let page = MetricsPage(node.status, figures: figures, group: group, threads: metrics, quotaBytes: 0)
+    let page = MetricsPage(
+      node.status, figures: figures, group: group, threads: metrics, quotaBytes: 0,
+      watch: node.watch.figures)
     let context = FaceContext(
       server: node.server, metrics: page, figures: figures, latch: node.latch, logger: logger,
       requestBytesMax: 1_572_864, slowRequest_ms: 300)

@@ -68,12 +68,14 @@ import Testing
     let large = putBody("k", [UInt8](repeating: 7, count: 1_572_864))
     let cases: [([UInt8], StatusCode, String)] = [
       (frame(99, [1, 2, 3], stream: 1), .unimplemented, "unknown method 99"),
-      (frame(6, [], stream: 2), .unimplemented, "unknown method 6"),
+      (frame(13, [], stream: 2), .unimplemented, "unknown method 13"),
       (frame(.range, [0xff, 0xff], stream: 3), .invalidArgument, "malformed RangeRequest"),
       (frame(.put, [0x0a, 0x7f], stream: 4), .invalidArgument, "malformed PutRequest"),
       (frame(.range, [], stream: 5), .invalidArgument, "etcdserver: key is not provided"),
       (frame(.put, putBody("", [1]), stream: 6), .invalidArgument, "etcdserver: key is not provided"),
       (frame(.put, large, stream: 7), .invalidArgument, "etcdserver: request is too large"),
+      (frame(.watch, [0x0a, 0x7f], stream: 8), .invalidArgument, "malformed WatchRequest"),
+      (frame(.watch, large, stream: 9), .invalidArgument, "etcdserver: request is too large"),
     ]
     for (i, (bytes, code, message)) in cases.enumerated() {
       try socket.send(bytes)

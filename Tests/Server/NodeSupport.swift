@@ -23,6 +23,10 @@ final class AnswerBox: ReplySink, @unchecked Sendable {
   private var answers: [UInt32: NodeAnswer] = [:]
   private var duplicates = 0
   private var nextStream: UInt32 = 0
+  /// Who takes messages on streams.
+  let streams = WatchBox()
+
+  func deliver(_ delivery: StreamDelivery, to reactor: UInt16) { streams.deliver(delivery) }
 
   func reply(to address: ReplyAddress, status: UInt32, body: UnsafeRawBufferPointer) {
     let answer = NodeAnswer(status: status, body: Bytes(body))

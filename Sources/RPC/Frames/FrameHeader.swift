@@ -8,6 +8,7 @@ package enum Method: UInt16, CaseIterable, Sendable {
   case deleteRange = 3
   case txn = 4
   case compact = 5
+  case watch = 6
   case rangeStream = 7
   case leaseGrant = 8
   case leaseRevoke = 9

@@ -28,6 +28,8 @@ package struct ConnectionTable {
   private(set) var touchedCount = 0
   private let resumedSlots: UnsafeMutablePointer<UInt32>
   private(set) var resumedCount = 0
+  private let drainedSlots: UnsafeMutablePointer<UInt32>
+  private var drainedCount = 0
   private let deadSlots: UnsafeMutablePointer<UInt32>
   private var deadCount = 0
 
@@ -63,6 +65,7 @@ package struct ConnectionTable {
     touchedSlots = .allocate(capacity: capacity)
     resumedSlots = .allocate(capacity: capacity)
     deadSlots = .allocate(capacity: capacity)
+    drainedSlots = .allocate(capacity: capacity)
     now_ms = nt_coarse_milliseconds()
   }
 
@@ -152,7 +155,7 @@ package struct ConnectionTable {
 
   /// Has the transport look after the connection at the end of the batch.
   @inline(__always)
-  mutating func touch(_ connection: ConnectionPointer) {
+  package mutating func touch(_ connection: ConnectionPointer) {
     if connection.pointee.flags.contains(.touched) { return }
     connection.pointee.flags.insert(.touched)
     touchedSlots[touchedCount] = connection.pointee.slot
@@ -279,6 +282,7 @@ package struct ConnectionTable {
   mutating func settle(_ connection: ConnectionPointer) {
     let flags = connection.pointee.flags
     if flags.contains(.dead) { return }
+    if _slowPath(flags.contains(.drainWanted)) { noteDrained(connection) }
     if flags.contains(.paused) { resumeIfDrained(connection) }
     let over = flags.contains(.finishing) || (flags.contains(.peerFinished) && !hasInput(connection))
     if over && connection.pointee.isQuiet {
@@ -296,6 +300,26 @@ package struct ConnectionTable {
     if flags.contains(.finishing) && connection.pointee.deadline_ms != 0 { return }
     let waiting = connection.pointee.backlog > 0 || (!connection.pointee.input.isEmpty && !flags.contains(.paused))
     connection.pointee.deadline_ms = waiting ? now_ms + limits.stall_ms : 0
+  }
+
+  @inline(never)
+  private mutating func noteDrained(_ connection: ConnectionPointer) {
+    guard connection.pointee.backlog <= limits.drainMark else { return }
+    connection.pointee.flags.remove(.drainWanted)
+    guard !connection.pointee.flags.contains(.drained) else { return }
+    connection.pointee.flags.insert(.drained)
+    drainedSlots[drainedCount] = connection.pointee.slot
+    drainedCount += 1
+  }
+
+  /// The next connection whose answers have left as its handler wished. Taken before any record is released.
+  @usableFromInline
+  package mutating func takeDrained() -> ConnectionPointer? {
+    guard drainedCount > 0 else { return nil }
+    drainedCount -= 1
+    let connection = records + Int(drainedSlots[drainedCount])
+    connection.pointee.flags.remove(.drained)
+    return connection
   }
 
   private func hasInput(_ connection: ConnectionPointer) -> Bool {
@@ -399,6 +423,7 @@ package struct ConnectionTable {
     touchedSlots.deallocate()
     resumedSlots.deallocate()
     deadSlots.deallocate()
+    drainedSlots.deallocate()
     return cutOff
   }
 

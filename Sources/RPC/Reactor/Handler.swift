@@ -19,6 +19,12 @@ package protocol Handler {
   /// A deferred answer. `connection` is nil when it has closed meanwhile.
   mutating func complete(_ connection: ConnectionPointer?, _ reply: UnsafeMutablePointer<Mail>)
 
+  /// Messages on streams. The table finds their connections, and is told which of them were written to.
+  mutating func delivered(_ delivery: AnyObject, _ table: inout ConnectionTable)
+
+  /// What was written to the connection has left, all but a little: it had asked to be told.
+  mutating func drained(_ connection: ConnectionPointer)
+
   /// The stream ended with an unfinished request in it, or a deadline passed: a last chance to append a word.
   mutating func abandoned(_ connection: ConnectionPointer, _ reason: AbandonReason)
 
@@ -27,6 +33,12 @@ package protocol Handler {
 
   /// Something an operator should see; at most about one of a kind each second.
   mutating func notice(_ notice: ReactorNotice)
+}
+
+extension Handler {
+  // Most handlers have no streams.
+  @inlinable package mutating func delivered(_ delivery: AnyObject, _ table: inout ConnectionTable) {}
+  @inlinable package mutating func drained(_ connection: ConnectionPointer) {}
 }
 
 @usableFromInline

@@ -18,6 +18,8 @@ import Synchronization
 package enum MailKind: UInt8, Sendable {
   /// An answer to a request that was decoded earlier.
   case reply
+  /// Messages on streams of several connections; the object says which.
+  case delivery
   /// A connection that another reactor accepted.
   case adopt
   /// Stop accepting, finish what is in flight, leave the loop.
@@ -37,6 +39,8 @@ package struct Mail {
   @usableFromInline
   package let address: ReplyAddress
   package let byteCount: Int
+  /// delivery: the object, retained until the message is freed.
+  let object: UnsafeMutableRawPointer?
 }
 
 /// Trivial handle; copies name the same queue.
@@ -69,15 +73,24 @@ package struct Mailbox: @unchecked Sendable {
     post(kind: .stop, status: 0, number: within_ms, address: .none, body: UnsafeRawBufferPointer(start: nil, count: 0))
   }
 
+  /// Hands over messages on streams. Any thread.
+  package func deliver(_ delivery: AnyObject) {
+    post(
+      kind: .delivery, status: 0, number: 0, address: .none, body: UnsafeRawBufferPointer(start: nil, count: 0),
+      object: Unmanaged.passRetained(delivery).toOpaque())
+  }
+
   private func post(
-    kind: MailKind, status: UInt32, number: Int32, address: ReplyAddress, body: UnsafeRawBufferPointer
+    kind: MailKind, status: UInt32, number: Int32, address: ReplyAddress, body: UnsafeRawBufferPointer,
+    object: UnsafeMutableRawPointer? = nil
   ) {
     let size = MemoryLayout<Mail>.size + body.count
     guard let memory = malloc(size) else { fatalError("out of memory: \(size) bytes for a message") }
     let mail = memory.bindMemory(to: Mail.self, capacity: 1)
     mail.initialize(
       to: Mail(
-        next: nil, kind: kind, status: status, number: number, address: address, byteCount: body.count))
+        next: nil, kind: kind, status: status, number: number, address: address, byteCount: body.count,
+        object: object))
     if let source = body.baseAddress, body.count > 0 {
       memcpy(memory + MemoryLayout<Mail>.size, source, body.count)
     }
@@ -115,6 +128,7 @@ package struct Mailbox: @unchecked Sendable {
   @usableFromInline
   static func next(after mail: UnsafeMutablePointer<Mail>) -> UnsafeMutablePointer<Mail>? {
     let next = mail.pointee.next
+    if let object = mail.pointee.object { Unmanaged<AnyObject>.fromOpaque(object).release() }
     Glibc.free(mail)
     return next?.assumingMemoryBound(to: Mail.self)
   }
@@ -137,6 +151,12 @@ extension UnsafeMutablePointer where Pointee == Mail {
   package var body: UnsafeRawBufferPointer {
     UnsafeRawBufferPointer(
       start: UnsafeRawPointer(self) + MemoryLayout<Mail>.size, count: pointee.byteCount)
+  }
+
+  /// A delivery's object; the message holds it.
+  @usableFromInline
+  package var object: AnyObject? {
+    pointee.object.map { Unmanaged<AnyObject>.fromOpaque($0).takeUnretainedValue() }
   }
 }
 

@@ -30,6 +30,7 @@ package enum Reactor {
       }
       handler.endBatch()
       transport.flush()
+      while let connection = transport.takeDrained() { handler.drained(connection) }
       while let connection = transport.takeDead() {
         handler.closed(connection)
         transport.release(connection)
@@ -46,6 +47,8 @@ package enum Reactor {
       case .reply:
         let connection = transport.answered(message)
         handler.complete(connection, message)
+      case .delivery:
+        if let object = message.object { handler.delivered(object, &transport.table) }
       case .adopt, .stop:
         transport.control(message)
       }

@@ -36,6 +36,9 @@ package struct ConnectionFlags: OptionSet, Sendable {
   /// An answer is being made in pieces: no request is decoded before it is whole, and the handler is called again
   /// whenever what it made has drained.
   @usableFromInline static var producing: Self { Self(rawValue: 1 << 12) }
+  /// The handler wants to be told when the output has left; in the list of those whose output has.
+  @usableFromInline static var drainWanted: Self { Self(rawValue: 1 << 13) }
+  static var drained: Self { Self(rawValue: 1 << 14) }
 }
 
 @usableFromInline
@@ -124,6 +127,8 @@ package struct ReactorConnection {
   }
 
   @inlinable package var isProducing: Bool { flags.contains(.producing) }
+  /// Has the handler's `drained` called when the answers have left, all but a little.
+  @inlinable package mutating func tellDrained() { flags.insert(.drainWanted) }
 
   /// The other end as text, for logs. Makes a system call.
   package var peerName: String {

@@ -7,6 +7,8 @@ package struct ReactorLimits: Sendable {
   package var connections = 16384
   /// Answer bytes a connection may leave untaken before its next requests wait.
   package var outputBacklog = 1 << 20
+  /// Answer bytes left untaken at which a handler that waits for it hears that they have drained.
+  package var drainMark = 128 << 10
   /// Requests of one connection that other threads may be working on before its next requests wait.
   package var deferredAnswers = Int32(FrameLimits.streams)
   /// The largest request with its header: an unfinished one never takes more memory than this and one receive.

@@ -13,6 +13,8 @@ package struct ReplyAddress: Sendable {
   package var generation: UInt32
   /// The request on that connection.
   package var stream: UInt32
+  /// The answer is one of a stream's: others may follow.
+  package var isStreamed = false
   /// Bytes of the request message, for the logs.
   package var requestBytes: UInt32
   /// When the request was decoded (monotonic nanoseconds).

@@ -51,6 +51,7 @@ extension Transport {
   @inlinable package mutating func abandon(_ connection: ConnectionPointer) { table.abandon(connection) }
   @inlinable package mutating func nextExpired() -> (ConnectionPointer, AbandonReason)? { table.nextExpired() }
   @inlinable package mutating func takeDead() -> ConnectionPointer? { table.takeDead() }
+  @inlinable package mutating func takeDrained() -> ConnectionPointer? { table.takeDrained() }
   @inlinable package mutating func release(_ connection: ConnectionPointer) { table.release(connection) }
   @inlinable package mutating func takeNotice() -> ReactorNotice? { table.takeNotice() }
   @inlinable package func takeMail() -> UnsafeMutablePointer<Mail>? { mailbox.takeAll() }
@@ -69,7 +70,7 @@ extension Transport {
     case .stop:
       closeListeners()
       table.beginStop(within_ms: mail.pointee.number)
-    case .reply:
+    case .reply, .delivery:
       break
     }
   }

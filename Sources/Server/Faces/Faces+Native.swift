@@ -50,6 +50,7 @@ extension Faces {
         message: "unknown method \(frame.header.rawMethod)")
       return
     }
+    if _slowPath(rpc.isStream), serveStream(connection, frame, rpc) { return }
     var call = Call(rpc, requestBytes: frame.body.count, startedAt_ns: now_ns)
     call.body = frame.body
     let mark = connection.pointee.output.count
@@ -109,6 +110,8 @@ extension Faces {
       try server.compact(frame.body, reply: address(connection, frame.header))
       connection.pointee.deferAnswer()
       return false
+    case .watch:
+      throw StatusError(.internal, "needletail: a watch is a stream")
     case .txn:
       return try handleTxn(connection, frame)
     case .snapshot:
@@ -194,25 +197,35 @@ extension Faces {
       status: 0)
   }
 
-  private func address(_ connection: ConnectionPointer, _ header: FrameHeader) -> ReplyAddress {
+  func address(_ connection: ConnectionPointer, _ header: FrameHeader) -> ReplyAddress {
     ReplyAddress(
       reactor: reactor, method: header.rawMethod, slot: connection.pointee.slot,
       generation: connection.pointee.generation, stream: header.stream, requestBytes: header.length,
       startedAt_ns: now_ns)
   }
 
+  /// Appends a whole frame: behind the answer that is being made in pieces, if one is, since it can't stand within it.
+  func sendFrame(
+    _ connection: ConnectionPointer, _ rawMethod: UInt16, _ flags: UInt16, _ stream: UInt32, status: UInt32 = 0,
+    _ write: (inout OutBuffer) -> Void
+  ) {
+    if connection.pointee.isProducing, let answer = pieces[connection.pointee.slot] {
+      return answer.held.appendFrame(rawMethod, flags, stream, status, write)
+    }
+    connection.pointee.output.appendFrame(rawMethod, flags, stream, status, write)
+  }
+
   /// Sends a deferred answer.
   mutating func completeNative(_ connection: ConnectionPointer?, _ reply: UnsafeMutablePointer<Mail>) {
     let address = reply.pointee.address
     let status = reply.pointee.status
-    if let connection, connection.pointee.isProducing {
-      pieces[connection.pointee.slot]?.hold(reply)
-    } else if let connection {
-      let at = connection.pointee.output.openFrame()
-      connection.pointee.output.append(reply.body)
-      connection.pointee.output.closeFrame(
-        at: at, rawMethod: address.method, flags: FrameFlags.answer | FrameFlags.endOfStream, stream: address.stream,
-        status: status)
+    if address.isStreamed {
+      if let connection { completeStreamed(connection, reply) }
+      return
+    }
+    if let connection {
+      let flags = FrameFlags.answer | FrameFlags.endOfStream
+      sendFrame(connection, address.method, flags, address.stream, status: status) { $0.append(reply.body) }
     }
     guard let rpc = RPC(method: address.method) else { return }
     let call = Call(rpc, requestBytes: Int(address.requestBytes), startedAt_ns: address.startedAt_ns)
@@ -249,5 +262,15 @@ extension Faces {
     if let damage = node.scrub.illness { return damage }
     let isFull = node.isLogFull.load(ordering: .relaxed) || node.isApplyStalled.load(ordering: .relaxed)
     return isFull && !excludingNoSpace ? "NOSPACE: no space left on the data directory's disk" : nil
+  }
+}
+
+extension OutBuffer {
+  fileprivate mutating func appendFrame(
+    _ rawMethod: UInt16, _ flags: UInt16, _ stream: UInt32, _ status: UInt32, _ write: (inout OutBuffer) -> Void
+  ) {
+    let at = openFrame()
+    write(&self)
+    closeFrame(at: at, rawMethod: rawMethod, flags: flags, stream: stream, status: status)
   }
 }

@@ -14,8 +14,9 @@ final class PiecewiseAnswer {
   /// Whether a frame has begun that only its end may follow.
   var isBegun = false
   var bytesSent = 0
-  /// Whole frames that came meanwhile: they can't stand within this one.
-  private(set) var held = OutBuffer()
+  /// Whole frames that came meanwhile: they can't stand within this one. Bounded by the answers that one connection may wait
+  /// for, and by the budgets of its streams.
+  var held = OutBuffer()
 
   init(_ stream: RangeStream, _ form: RangeStream.Form, _ call: Call, _ request: FrameHeader) {
     self.stream = stream
@@ -25,16 +26,6 @@ final class PiecewiseAnswer {
   }
 
   deinit { held.free() }
-
-  /// Bounded by the answers that one connection may wait for.
-  func hold(_ reply: UnsafeMutablePointer<Mail>) {
-    let address = reply.pointee.address
-    let at = held.openFrame()
-    held.append(reply.body)
-    held.closeFrame(
-      at: at, rawMethod: address.method, flags: FrameFlags.answer | FrameFlags.endOfStream, stream: address.stream,
-      status: reply.pointee.status)
-  }
 }
 
 extension Faces {
@@ -152,6 +143,8 @@ extension Faces {
   ) {
     if !connection.pointee.isFinishing || code == .ok { connection.pointee.output.append(answer.held.bytes) }
     connection.pointee.endPieces()
+    // Streams count what was held as unsent until it leaves.
+    if NativeStreams.of(connection) != nil { connection.pointee.tellDrained() }
     pieces[connection.pointee.slot] = nil
     chain.finished(answer.call, Outcome(code: code, answerBytes: bytes + FrameHeader.byteCount), connection)
   }

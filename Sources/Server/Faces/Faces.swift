@@ -150,6 +150,7 @@ package struct Faces: Handler {
 
   package mutating func closed(_ connection: ConnectionPointer) {
     if connection.pointee.isProducing { pieces[connection.pointee.slot] = nil }
+    if connection.pointee.faceState != 0 { closeStreams(connection) }
   }
 
   package mutating func notice(_ notice: ReactorNotice) {

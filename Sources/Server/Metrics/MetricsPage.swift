@@ -10,10 +10,13 @@ package final class MetricsPage: Sendable {
   private let group: ReactorGroup
   private let threads: [ThreadMetrics]
   private let quotaBytes: Int64
+  private let watch: WatchFigures?
 
   package init(
-    _ node: NodeStatus, figures: ServerFigures, group: ReactorGroup, threads: [ThreadMetrics], quotaBytes: Int64
+    _ node: NodeStatus, figures: ServerFigures, group: ReactorGroup, threads: [ThreadMetrics], quotaBytes: Int64,
+    watch: WatchFigures? = nil
   ) {
+    self.watch = watch
     self.node = node
     self.figures = figures
     self.group = group
@@ -27,6 +30,7 @@ package final class MetricsPage: Sendable {
     member(&page)
     alarms(&page)
     store(&page)
+    if let watch { watches(&page, watch) }
     care(&page)
     network(&page)
     process(&page)
@@ -34,7 +38,7 @@ package final class MetricsPage: Sendable {
   }
 
   private func labels(_ rpc: RPC) -> String {
-    "grpc_type=\"unary\",grpc_service=\"\(rpc.service)\",grpc_method=\"\(rpc.name)\""
+    "grpc_type=\"\(rpc.isStream ? "bidi_stream" : "unary")\",grpc_service=\"\(rpc.service)\",grpc_method=\"\(rpc.name)\""
   }
 
   private func handled(_ rpc: RPC, _ code: StatusCode) -> UInt64 { threads.reduce(0) { $0 + $1.handled(rpc, code) } }
@@ -119,6 +123,35 @@ package final class MetricsPage: Sendable {
     page.single(
       "needletail_backend_checkpoints_total", .counter, "Checkpoints made durable.",
       figures.databaseCheckpoints.load(ordering: .relaxed))
+  }
+
+  private func watches(_ page: inout MetricsText, _ watch: WatchFigures) {
+    func count(_ value: Int) -> UInt64 { UInt64(max(0, value)) }
+    page.single(
+      "etcd_debugging_mvcc_watch_stream_total", .gauge, "Watch streams open.",
+      count(watch.streams.load(ordering: .relaxed)))
+    page.single(
+      "etcd_debugging_mvcc_watcher_total", .gauge, "Watchers on them.", count(watch.watchers.load(ordering: .relaxed)))
+    page.single(
+      "etcd_debugging_mvcc_slow_watcher_total", .gauge, "Watchers that are behind.",
+      count(watch.slowWatchers.load(ordering: .relaxed)))
+    page.single(
+      "etcd_debugging_mvcc_events_total", .counter, "Events sent to watchers.", watch.events.load(ordering: .relaxed))
+    page.single(
+      "etcd_debugging_mvcc_pending_events_total", .gauge, "Events that no connection has in its buffer yet.",
+      count(watch.pendingEvents.load(ordering: .relaxed)))
+    page.single(
+      "needletail_watch_streams_paused", .gauge, "Watch streams whose client takes nothing.",
+      count(watch.pausedStreams.load(ordering: .relaxed)))
+    page.single(
+      "needletail_watch_ring_reads_total", .counter, "Times that watchers who were behind got events from memory.",
+      watch.ringReads.load(ordering: .relaxed))
+    page.single(
+      "needletail_watch_log_reads_total", .counter, "Times that they got them from the store.",
+      watch.logReads.load(ordering: .relaxed))
+    page.single(
+      "needletail_watch_gaps_total", .counter, "Times that all watchers had to, because too much happened at once.",
+      watch.gaps.load(ordering: .relaxed))
   }
 
   private func care(_ page: inout MetricsText) {

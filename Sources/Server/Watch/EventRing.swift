@@ -1,0 +1,72 @@
+// The blocks of the last commits, for those who lag behind by little.
+import NeedletailMVCC
+
+/// Every change of the revisions (floor, newest] is in it. A value: a copy shares the blocks.
+struct EventRing: Sendable {
+  private var blocks: [EventBlock] = []
+  /// Blocks before this place are no longer part of it.
+  private var first = 0
+  private(set) var floor: UInt64 = 0
+  private var byteCount = 0
+
+  mutating func removeAll(floor: UInt64) {
+    blocks = []
+    first = 0
+    byteCount = 0
+    self.floor = floor
+  }
+
+  /// The block joins on to what is there.
+  mutating func append(_ block: EventBlock, bytesMax: Int) {
+    blocks.append(block)
+    byteCount += block.byteCount
+    while byteCount > bytesMax, first < blocks.count {
+      byteCount -= blocks[first].byteCount
+      floor = blocks[first].through
+      first += 1
+    }
+    if first > 64, first > blocks.count / 2 {
+      blocks.removeFirst(first)
+      first = 0
+    }
+  }
+
+  /// Place of the first block that has something above `revision`. O(log blocks).
+  private func place(after revision: UInt64) -> Int {
+    var low = first
+    var high = blocks.count
+    while low < high {
+      let middle = (low + high) / 2
+      if blocks[middle].through <= revision { low = middle + 1 } else { high = middle }
+    }
+    return low
+  }
+
+  /// Whether everything above `revision` is here, and takes no more than `limit` bytes.
+  func bytes(after revision: UInt64, upTo limit: Int) -> Bool {
+    guard revision >= floor else { return false }
+    var sum = 0
+    for block in blocks[place(after: revision)...] {
+      sum += block.byteCount
+      if sum > limit { return false }
+    }
+    return true
+  }
+
+  /// Calls `body` with every change above `revision`.
+  func forEach(after revision: UInt64, _ body: (ChangeEvent) -> Void) {
+    for block in blocks[place(after: revision)...] { block.forEach(after: revision, body) }
+  }
+
+  /// The same for the changes of about `bytesMax` bytes of blocks; returns the last revision given.
+  func read(after revision: UInt64, bytesMax: Int, _ body: (ChangeEvent) -> Void) -> UInt64 {
+    var sum = 0
+    var reached = revision
+    for block in blocks[place(after: revision)...] where sum < bytesMax {
+      block.forEach(after: revision, body)
+      reached = block.through
+      sum += block.byteCount
+    }
+    return reached
+  }
+}
