@@ -400,9 +400,11 @@ def run(report, programs, folder, options, rng):
     record(report, programs, folder, options, rng, path)
     word, seconds, said = judge(options, path)
     report.check(word == "linearizable", f"the history is linearizable ({seconds:.1f} s)", f"{word}: {said}\n{path}")
-    report.check(seconds < 30, f"judged in seconds ({seconds:.1f} s)")
+    report.check(seconds < 60, f"judged in seconds ({seconds:.1f} s)")
     with open(path) as file:
-        lines = file.read().splitlines()
+        # The beginning of a history is one, too. To refuse takes longer than to find an order: all that was never answered
+        # has to be tried everywhere.
+        lines = file.read().splitlines()[:40000]
     tried = 0
     for name, copy in tampered(lines):
         tried += 1
