@@ -44,7 +44,7 @@ final class TreeStack {
     guard let last = entries.last else { return [] }
     var outcomes: [(index: UInt64, id: UInt64, answer: Result<[UInt8], MVCCError>)] = []
     try database.write { batch in
-      writer.begin(batch)
+      try writer.begin(batch)
       for entry in entries {
         guard entry.index > applied.index else { continue }
         guard !entry.data.isEmpty else { continue }
