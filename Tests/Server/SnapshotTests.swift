@@ -58,6 +58,9 @@ import Testing
     #expect(reader.header.snapshotID == id && reader.header.store.revision == UInt64(revision))
     // It said that it has all: the server keeps nothing of it.
     #expect(throws: ClientError.self) { try client(server).readSnapshot(id, from: 0) { _ in true } }
+    // Others pin for a moment now and then.
+    let deadline = Date() + 10
+    while server.node.database.statistics.readers > 0, Date() < deadline { usleep(1_000) }
     #expect(server.node.database.statistics.readers == 0)
 
     let restored = directory.path + "/restored"
