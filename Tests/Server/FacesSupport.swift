@@ -183,3 +183,12 @@ func rangeBody(_ key: String) -> [UInt8] {
     return request.encoded()
   }
 }
+
+extension RunningServer {
+  /// Whether exactly so many readers are pinned: soon, because threads of the server's own pin for a moment now and then.
+  func hasReaders(_ count: Int) -> Bool {
+    let deadline = Date() + 20
+    while node.database.statistics.readers != count, Date() < deadline { usleep(1_000) }
+    return node.database.statistics.readers == count
+  }
+}

@@ -58,10 +58,7 @@ import Testing
     #expect(reader.header.snapshotID == id && reader.header.store.revision == UInt64(revision))
     // It said that it has all: the server keeps nothing of it.
     #expect(throws: ClientError.self) { try client(server).readSnapshot(id, from: 0) { _ in true } }
-    // Others pin for a moment now and then.
-    let deadline = Date() + 10
-    while server.node.database.statistics.readers > 0, Date() < deadline { usleep(1_000) }
-    #expect(server.node.database.statistics.readers == 0)
+    #expect(server.hasReaders(0))
 
     let restored = directory.path + "/restored"
     let header = try SnapshotRestore.run(file, to: restored)
@@ -114,10 +111,8 @@ import Testing
       id = piece.snapshotID
       return false
     }
-    #expect(server.node.database.statistics.readers == 1)
-    let deadline = Date().addingTimeInterval(20)
-    while server.node.database.statistics.readers > 0, Date() < deadline { usleep(50_000) }
-    #expect(server.node.database.statistics.readers == 0)
+    #expect(server.hasReaders(1))
+    #expect(server.hasReaders(0))
     do {
       try client(server).readSnapshot(id, from: 1) { _ in true }
       Issue.record("a snapshot that was let go answered")
@@ -136,11 +131,11 @@ import Testing
       return nil
     }
     #expect(try code { try client(server).readSnapshot { _ in false } } == .resourceExhausted)
-    #expect(server.node.database.statistics.readers == 4)
+    #expect(server.hasReaders(4))
     let crowded = try RunningServer(.auto) { $0.snapshots.crowdedIdle_ms = 0 }
     defer { crowded.stop() }
     for _ in 0..<6 { try client(crowded).readSnapshot { _ in false } }
-    #expect(crowded.node.database.statistics.readers == 4)
+    #expect(crowded.hasReaders(4))
   }
 
   /// Requests whose answers nobody takes are held back; nobody else notices.
