@@ -11,13 +11,7 @@ public struct Lock: Sendable {
 
   /// Waits until the lock named `name` is the session's. A task that is cancelled gives its place up.
   public static func acquire(_ name: String, _ session: Session) async throws(ClientError) -> Lock {
-    let candidacy = try await Candidacy(session, name: Array(name.utf8), value: [])
-    do { try await candidacy.waitForTurn() } catch {
-      // The task may be over; leaving must not be.
-      await Task.detached { _ = try? await candidacy.leave() }.value
-      throw error
-    }
-    return Lock(candidacy: candidacy)
+    Lock(candidacy: try await Candidacy.win(session, name: Array(name.utf8), value: []))
   }
 
   public func release() async throws(ClientError) { try await candidacy.leave() }
@@ -33,12 +27,7 @@ public struct Election: Sendable {
   /// Waits until the session leads the election named `name`, with `value` to show. A task that is cancelled gives up.
   public static func campaign(_ name: String, value: [UInt8], _ session: Session) async throws(ClientError) -> Election
   {
-    let candidacy = try await Candidacy(session, name: Array(name.utf8), value: value)
-    do { try await candidacy.waitForTurn() } catch {
-      await Task.detached { _ = try? await candidacy.leave() }.value
-      throw error
-    }
-    return Election(candidacy: candidacy)
+    Election(candidacy: try await Candidacy.win(session, name: Array(name.utf8), value: value))
   }
 
   /// Shows another value, as long as the session leads.

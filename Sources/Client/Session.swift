@@ -65,8 +65,31 @@ struct Candidacy: Sendable {
   /// The revision at which the key came to be.
   let revision: Int64
 
+  /// Enters the queue and waits for its front. A task that is cancelled gives its place up; so it must know its place, and
+  /// entering goes on to its end without regard to the cancellation.
+  static func win(
+    _ session: Session, name: [UInt8], value: [UInt8]
+  ) async throws(ClientError) -> Candidacy {
+    let entering = Task.detached { () async -> Result<Candidacy, ClientError> in
+      do throws(ClientError) {
+        return .success(try await Candidacy(session, name: name, value: value))
+      } catch {
+        return .failure(error)
+      }
+    }
+    let candidacy = try await entering.value.get()
+    do {
+      try await candidacy.waitForTurn()
+    } catch {
+      // The task may be over; leaving must not be.
+      await Task.detached { _ = try? await candidacy.leave() }.value
+      throw error
+    }
+    return candidacy
+  }
+
   /// Enters the queue, or finds itself in it.
-  init(_ session: Session, name: [UInt8], value: [UInt8]) async throws(ClientError) {
+  private init(_ session: Session, name: [UInt8], value: [UInt8]) async throws(ClientError) {
     self.session = session
     prefix = name + [UInt8(ascii: "/")]
     key = prefix + Array(String(UInt64(bitPattern: session.lease), radix: 16).utf8)
