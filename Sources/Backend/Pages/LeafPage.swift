@@ -37,17 +37,15 @@ struct LeafPage {
     nt_leaf_search(page + headerSize, count, head)
   }
 
-  /// Where `key` is, or where it would go. `fetchValue`: whoever asks reads the value too, so its lines are fetched together
-  /// with the record's first, whose lengths say where the value ends: a dependent miss less.
+  /// Where `key` is, or where it would go.
   @inline(__always) func search(
-    _ key: UnsafeRawPointer, _ length: Int, pageSize: Int, fetchValue: Bool = false
+    _ key: UnsafeRawPointer, _ length: Int, pageSize: Int
   ) -> (index: Int, found: Bool) {
     let n = count
     let prefix = prefixLength
     let head = keyHead(key, prefix, length)
     let i = lowerBound(head: head, count: n)
     if i == n || self.head(i) != head { return (i, false) }
-    if fetchValue { prefetchRecord(recordOffset(i, count: n)) }
     let order = compare(i, key, length, prefix: prefix, count: n, pageSize: pageSize)
     if order <= 0 { return (i, order == 0) }
     return searchTies(from: i &+ 1, head: head, key, length, pageSize: pageSize)

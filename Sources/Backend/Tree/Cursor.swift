@@ -86,13 +86,15 @@ package struct Cursor: ~Copyable {
 
   // MARK: Moving
 
-  /// To the first entry whose key is not smaller than `key`. False: there is none.
+  /// To the first entry whose key is not smaller than `key`. False: there is none. O(log n), and O(1) where the entry is in
+  /// the leaf that the cursor is at: seeks to keys near each other.
   @discardableResult
   package mutating func seek(_ key: UnsafeRawBufferPointer) throws(DatabaseError) -> Bool {
+    guard let bytes = key.baseAddress, key.count > 0 else { return try first() }
+    if seekInLeaf(bytes, key.count) { return true }
     isValid = false
     aheadLength = 0
     guard tree.root.page != 0 else { return false }
-    guard let bytes = key.baseAddress, key.count > 0 else { return try first() }
     var page = try tree.source.page(tree.root.page, level: depth)
     let order = compareToPrefix(key, try tree.treePrefix(page))
     if order < 0 { return try first() }
@@ -102,7 +104,10 @@ package struct Cursor: ~Copyable {
       guard branch.prefixLength <= key.count else { throw tree.source.damaged(page) }
       let child = branch.childIndex(bytes, key.count, pageSize: tree.source.pageSize)
       path[step] = Step(page: page, index: child)
-      page = try tree.source.page(branch.child(child), level: depth &- step &- 1)
+      let id = branch.child(child)
+      fetch(id)
+      if step == depth &- 1, child < branch.count { expect(branch.child(child &+ 1)) }
+      page = try tree.source.page(id, level: depth &- step &- 1)
     }
     try enter(page)
     guard leaf.prefixLength <= key.count else { throw tree.source.damaged(page) }
@@ -112,6 +117,18 @@ package struct Cursor: ~Copyable {
       return true
     }
     return try nextLeaf()
+  }
+
+  /// As `seek`, where the leaf alone tells: the key is its first entry's, or lies behind that and not behind its last one.
+  /// A descent implies the leaf's prefix; here it has to be compared.
+  private mutating func seekInLeaf(_ key: UnsafeRawPointer, _ length: Int) -> Bool {
+    guard isValid else { return false }
+    let prefix = leaf.prefixLength
+    guard prefix <= length, equalBytes(leaf.prefix, key, prefix) else { return false }
+    let (place, found) = leaf.search(key, length, pageSize: tree.source.pageSize)
+    guard place < leafCount, place > 0 || found else { return false }
+    index = place
+    return true
   }
 
   @discardableResult
@@ -229,6 +246,13 @@ package struct Cursor: ~Copyable {
       step = depth &- 1
     }
     return false
+  }
+
+  /// The lines of a page that a search reads first.
+  @inline(__always) private func fetch(_ id: PageID) {
+    guard id < tree.source.limit else { return }
+    let page = tree.source.address(id)
+    for line in 0..<3 { nt_prefetch(page + line &* 64) }
   }
 
   /// The leaf that follows the one the cursor is about to enter. Its lines are fetched a few at each step through that one:

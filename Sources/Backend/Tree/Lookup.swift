@@ -11,11 +11,13 @@ import CNeedletail
 /// What a quick lookup found: a value, none, or a reason to look again with care.
 struct QuickAnswer {
   let start: UnsafeRawPointer?
-  /// Of the value; or one of the two below.
+  /// Of the value; or one of the three below.
   let count: Int
 
   static var missing: Int { -1 }
   static var unusual: Int { -2 }
+  /// The value has pages of its own: `start` is the reference to them.
+  static var elsewhere: Int { -3 }
   @inline(__always) init(_ start: UnsafeRawPointer, _ count: Int) { (self.start, self.count) = (start, count) }
   @inline(__always) init(_ count: Int) { (start, self.count) = (nil, count) }
 }
@@ -168,6 +170,7 @@ extension TreeView {
         page: flight.pointee.page, record: flight.pointee.index, rest: Int(truncatingIfNeeded: flight.pointee.target))
       let answer = value(at: place, flight.pointee.key, flight.pointee.length)
       if _fastPath(answer.count >= 0) { return UnsafeRawBufferPointer(start: answer.start, count: answer.count) }
+      return try rest(of: answer, key)
     } else if Int(flight.pointee.end) == QuickAnswer.missing {
       return nil
     }
@@ -220,18 +223,17 @@ extension TreeView {
     return Place(page: leaf.page, record: record, rest: length &- prefix)
   }
 
-  /// The value of a record whose head is the key's; unusual where another key has that head or the value pages of its own.
+  /// The value of a record whose head is the key's, or the reference to it; unusual where another key has that head.
   @inline(__always) private func value(at place: Place, _ key: UnsafeRawPointer, _ length: Int) -> QuickAnswer {
     let entry = place.page + place.record
     let rest = place.rest
     let tail = rest > 8 ? rest &- 8 : 0
     let field = entry.u16(2)
-    guard
-      _fastPath(
-        entry.u16(0) == rest && field & overflowFlag == 0
-          && place.record &+ 4 &+ tail &+ field <= source.pageSize)
+    let isElsewhere = field & overflowFlag != 0
+    let stored = isElsewhere ? overflowReferenceSize : field
+    guard _fastPath(entry.u16(0) == rest && place.record &+ 4 &+ tail &+ stored <= source.pageSize)
     else { return QuickAnswer(QuickAnswer.unusual) }
     if tail > 0, !equalBytes(key + (length &- tail), entry + 4, tail) { return QuickAnswer(QuickAnswer.unusual) }
-    return QuickAnswer(entry + 4 + tail, field)
+    return QuickAnswer(entry + 4 + tail, isElsewhere ? QuickAnswer.elsewhere : field)
   }
 }

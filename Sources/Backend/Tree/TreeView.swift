@@ -20,16 +20,11 @@ package struct TreeView {
   }
 
   private static func knownPrefix(_ source: PageSource, _ root: TreeRoot) -> (UnsafeRawPointer, Int) {
-    let level = Int(root.level)
-    guard root.page != 0, root.page < source.limit, let page = try? source.page(root.page, level: level) else {
-      return (source.base, -1)
-    }
-    if level == 0 {
-      let leaf = LeafPage(page)
-      return leaf.isWellFormed(pageSize: source.pageSize) ? (leaf.prefix, leaf.prefixLength) : (source.base, -1)
-    }
-    let branch = BranchPage(page)
-    return branch.isWellFormed(pageSize: source.pageSize) ? (branch.prefix, branch.prefixLength) : (source.base, -1)
+    guard root.page != 0, root.page < source.limit,
+      let page = try? source.page(root.page, level: Int(root.level)),
+      let prefix = try? storedPrefix(of: page, level: Int(root.level), source)
+    else { return (source.base, -1) }
+    return (prefix.baseAddress ?? source.base, prefix.count)
   }
 
   /// Live entries. O(1).
@@ -44,7 +39,19 @@ package struct TreeView {
     guard let bytes = key.baseAddress, key.count > 0 else { return nil }
     let answer = quickGet(bytes, key.count)
     if _fastPath(answer.count >= 0) { return UnsafeRawBufferPointer(start: answer.start, count: answer.count) }
-    return answer.count == QuickAnswer.missing ? nil : try getChecked(key)
+    return try rest(of: answer, key)
+  }
+
+  /// What a quick lookup left to do.
+  @inline(never)
+  func rest(
+    of answer: QuickAnswer, _ key: UnsafeRawBufferPointer
+  ) throws(DatabaseError) -> UnsafeRawBufferPointer? {
+    if answer.count == QuickAnswer.missing { return nil }
+    if answer.count == QuickAnswer.elsewhere, let reference = answer.start {
+      return try source.overflowValue(OverflowReference(reference))
+    }
+    return try getChecked(key)
   }
 
   /// As `get`, for whatever a quick lookup leaves alone.
@@ -61,7 +68,6 @@ package struct TreeView {
         throw source.damaged(page)
       }
       let child = branch.child(branch.childIndex(bytes, length, pageSize: source.pageSize))
-      prefetch(child)
       level &-= 1
       page = try source.page(child, level: level)
     }
@@ -69,16 +75,8 @@ package struct TreeView {
     guard _fastPath(leaf.isWellFormed(pageSize: source.pageSize) && leaf.prefixLength <= length) else {
       throw source.damaged(page)
     }
-    let (index, found) = leaf.search(bytes, length, pageSize: source.pageSize, fetchValue: true)
+    let (index, found) = leaf.search(bytes, length, pageSize: source.pageSize)
     return found ? try source.value(of: leaf, index) : nil
-  }
-
-  /// Three lines of the next page: header, heads and slots of a leaf, or what a branch search reads first.
-  @inline(__always) private func prefetch(_ id: PageID) {
-    let page = source.address(id)
-    nt_prefetch(page)
-    nt_prefetch(page + 64)
-    nt_prefetch(page + 128)
   }
 
   /// Whether `key` begins with what all keys of the tree begin with: the root's prefix, since both its fences are
@@ -91,13 +89,19 @@ package struct TreeView {
   }
 
   @inline(__always) func treePrefix(_ root: UnsafeRawPointer) throws(DatabaseError) -> UnsafeRawBufferPointer {
-    if self.root.level == 0 {
-      let leaf = LeafPage(root)
-      guard leaf.isWellFormed(pageSize: source.pageSize) else { throw source.damaged(root) }
+    try Self.storedPrefix(of: root, level: Int(self.root.level), source)
+  }
+
+  @inline(__always) private static func storedPrefix(
+    of page: UnsafeRawPointer, level: Int, _ source: PageSource
+  ) throws(DatabaseError) -> UnsafeRawBufferPointer {
+    if level == 0 {
+      let leaf = LeafPage(page)
+      guard leaf.isWellFormed(pageSize: source.pageSize) else { throw source.damaged(page) }
       return UnsafeRawBufferPointer(start: leaf.prefix, count: leaf.prefixLength)
     }
-    let branch = BranchPage(root)
-    guard branch.isWellFormed(pageSize: source.pageSize) else { throw source.damaged(root) }
+    let branch = BranchPage(page)
+    guard branch.isWellFormed(pageSize: source.pageSize) else { throw source.damaged(page) }
     return UnsafeRawBufferPointer(start: branch.prefix, count: branch.prefixLength)
   }
 
