@@ -21,6 +21,7 @@ enum LoadLimit {
 
 final class LoadClient<Wire: ServerWire> {
   private let connections: [LoadConnection]
+  private var wires: [Wire]
   private let depth: Int
   private let records: UInt64
   private let poll: Int32
@@ -35,7 +36,8 @@ final class LoadClient<Wire: ServerWire> {
     var opened: [LoadConnection] = []
     for i in 0..<count {
       let connection = try LoadConnection(
-        port: port, depth: depth, outCapacity: Wire.preface.count + depth * Wire.requestCapacity)
+        port: port, depth: depth,
+        outCapacity: Wire.preface.count + depth * Wire.requestCapacity + Self.controlCapacity)
       var event = epoll_event(events: EPOLLIN.rawValue, data: epoll_data_t(u64: UInt64(i)))
       guard epoll_ctl(poll, EPOLL_CTL_ADD, connection.socket, &event) == 0 else {
         throw BenchError("epoll_ctl: \(String(cString: strerror(errno)))")
@@ -44,7 +46,10 @@ final class LoadClient<Wire: ServerWire> {
       opened.append(connection)
     }
     connections = opened
+    wires = opened.map { _ in Wire(depth: depth) }
   }
+
+  private static var controlCapacity: Int { 64 << 10 }
 
   deinit { close(poll) }
 
@@ -67,15 +72,16 @@ final class LoadClient<Wire: ServerWire> {
     }
 
     /// Puts the next request into a free slot; the time is that of the send that follows.
-    func issue(_ connection: LoadConnection, slot: Int) {
+    func issue(_ number: Int, slot: Int) throws {
       guard let id = nextRecord() else { return }
+      let connection = connections[number]
       connection.begin(slot: slot, id: id, at: now)
-      connection.advance(Wire.write(test, id: id, slot: slot, to: connection.outEnd))
+      connection.advance(try wires[number].write(test, id: id, slot: slot, to: connection.outEnd))
       inFlight += 1
     }
 
-    for connection in connections {
-      for slot in 0..<depth { issue(connection, slot: slot) }
+    for (number, connection) in connections.enumerated() {
+      for slot in 0..<depth { try issue(number, slot: slot) }
       try connection.flush()
     }
     let events = UnsafeMutableBufferPointer<epoll_event>.allocate(capacity: connections.count)
@@ -88,10 +94,11 @@ final class LoadClient<Wire: ServerWire> {
         throw BenchError("epoll_wait: \(String(cString: strerror(errno)))")
       }
       for i in 0..<Int(ready) {
-        let connection = connections[Int(events[i].data.u64)]
+        let number = Int(events[i].data.u64)
+        let connection = connections[number]
         expecting = try connection.receive()
         now = nanoseconds()
-        while let answer = try Wire.parse(test, connection.unparsed) {
+        while let answer = try wires[number].parse(test, connection.unparsed) {
           connection.consume(answer.byteCount)
           if answer.slot == -1 { continue }
           let slot = try connection.end(slot: answer.slot)
@@ -99,8 +106,9 @@ final class LoadClient<Wire: ServerWire> {
           if test == .get { try Self.check(answer.value, slot.id) }
           result.requests += 1
           inFlight -= 1
-          issue(connection, slot: slot.index)
+          try issue(number, slot: slot.index)
         }
+        connection.append(wires[number].takeControl())
         try connection.flush()
       }
     }

@@ -16,14 +16,16 @@ struct LoadShape: Hashable {
 
 struct ServerCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "server", abstract: "A closed loop of gets and puts on Needletail and redis-server.",
+    commandName: "server", abstract: "A closed loop of gets and puts on Needletail, etcd and redis-server.",
     discussion: """
       Starts the servers itself on free ports and in temporary folders, loads the same records into each, and drives them with
       one epoll client: every answer is checked. Where there are two processors or more, the client has the last one for itself.
       The servers' time per request is read from /proc. Results are JSON lines as of the engine suite.
+      needletail is driven over native frames, needletail-grpc, etcd and etcd2 over gRPC with serializable ranges.
       """)
 
-  @Option(help: "Servers, comma-separated: needletail, redis.") var servers = "needletail,redis"
+  @Option(help: "Servers, comma-separated: needletail, needletail-grpc, redis, etcd, etcd2.")
+  var servers = "needletail,redis"
   @Option(help: "Tests, comma-separated: get, put.") var tests = "get,put"
   @Option(help: "Connections x requests in flight on each, comma-separated.") var loads = "1x1,8x1,64x16"
   @Option(help: "Records loaded before.") var n: UInt64 = 100_000
@@ -31,6 +33,8 @@ struct ServerCommand: ParsableCommand {
   @Option(help: "Repetitions.") var reps = 3
   @Flag(help: "Leave the processors to the kernel.") var noPin = false
   @Option(help: "The needletail to start; the one beside this program when left out.") var needletail: String?
+  @Option(help: "The etcd to start as 'etcd'; the one in PATH when left out.") var etcd: String?
+  @Option(help: "Another etcd, to start as 'etcd2': versions differ in what a request costs.") var etcd2: String?
   @Flag(help: "JSON lines on standard output. The default.") var json = false
   @Option(help: "Write the JSON lines to this file instead.") var out: String?
   @Option(help: "Folder for the stores; a temporary one when left out.") var dir: String?
@@ -38,7 +42,7 @@ struct ServerCommand: ParsableCommand {
   func validate() throws {
     guard n >= 1, n <= 400_000_000 else { throw ValidationError("--n must be 1 … 400000000: keys have nine digits") }
     guard reps >= 1, seconds > 0, seconds <= 600 else { throw ValidationError("--reps or --seconds is out of range") }
-    _ = try parsedServers()
+    if try parsedServers().contains(.etcd2), etcd2 == nil { throw ValidationError("etcd2 needs --etcd2 PATH") }
     _ = try parsedTests()
     _ = try parsedLoads()
   }
@@ -58,6 +62,15 @@ struct ServerCommand: ParsableCommand {
   private func parsedTests() throws -> [ServerTest] { try parsed(tests, "test") { ServerTest(rawValue: String($0)) } }
   private func parsedLoads() throws -> [LoadShape] { try parsed(loads, "load (as 64x16)") { LoadShape($0) } }
 
+  private func program(of name: ServerName) -> String? {
+    switch name {
+    case .needletail, .needletailGRPC: needletail
+    case .etcd: etcd
+    case .etcd2: etcd2
+    case .redis: nil
+    }
+  }
+
   func run() throws {
     let folder = try TemporaryFolder(in: dir)
     defer { folder.remove() }
@@ -68,8 +81,7 @@ struct ServerCommand: ParsableCommand {
 
     let processes = try parsedServers().map { name in
       try ServerProcess(
-        name, program: name == .needletail ? needletail : nil, folder: folder.path + "/" + name.rawValue,
-        processors: pinning?.servers)
+        name, program: program(of: name), folder: folder.path + "/" + name.rawValue, processors: pinning?.servers)
     }
     defer { for process in processes { process.stop() } }
     var suite = ServerSuite(

@@ -4,29 +4,50 @@ import Foundation
 import Glibc
 
 enum ServerName: String, CaseIterable {
-  case needletail, redis
+  case needletail
+  case needletailGRPC = "needletail-grpc"
+  case redis, etcd
+  /// Another etcd, to be named with `--etcd2`.
+  case etcd2
 
-  var face: String { self == .needletail ? "native" : "resp" }
-
-  var configuration: String {
+  var face: String {
     switch self {
-    case .needletail: "defaults but no quota, durable puts"
-    case .redis: "appendonly yes, appendfsync always, save none"
+    case .needletail: "native"
+    case .needletailGRPC, .etcd, .etcd2: "grpc"
+    case .redis: "resp"
     }
   }
 
-  fileprivate func command(program: String?, port: UInt16, folder: String) -> [String] {
+  var configuration: String {
     switch self {
-    case .needletail:
-      [
+    case .needletail, .needletailGRPC: "defaults but no quota, durable puts"
+    case .redis: "appendonly yes, appendfsync always, save none"
+    case .etcd, .etcd2: "defaults but a quota of 8 GiB, one member, durable puts, serializable ranges"
+    }
+  }
+
+  /// Ready later than it listens; its `/health` tells when.
+  var answersHealth: Bool { self != .redis }
+
+  fileprivate func command(program: String?, port: UInt16, peerPort: UInt16, folder: String) -> [String] {
+    let url = "http://127.0.0.1:\(port)"
+    switch self {
+    case .needletail, .needletailGRPC:
+      return [
         program ?? Self.besideThisProgram("needletail"), "--data-dir", folder + "/data",
-        "--listen-client-urls", "http://127.0.0.1:\(port)", "--advertise-client-urls", "http://127.0.0.1:\(port)",
-        "--quota-backend-bytes", "-1",
+        "--listen-client-urls", url, "--advertise-client-urls", url, "--quota-backend-bytes", "-1",
       ]
     case .redis:
-      [
+      return [
         program ?? "redis-server", "--port", "\(port)", "--bind", "127.0.0.1", "--dir", folder, "--save", "",
         "--appendonly", "yes", "--appendfsync", "always", "--daemonize", "no",
+      ]
+    case .etcd, .etcd2:
+      let peer = "http://127.0.0.1:\(peerPort)"
+      return [
+        program ?? "etcd", "--data-dir", folder + "/data", "--listen-client-urls", url, "--advertise-client-urls", url,
+        "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default=" + peer,
+        "--quota-backend-bytes", "\(8 << 30)",
       ]
     }
   }
@@ -55,7 +76,7 @@ final class ServerProcess {
     }
     var command = ["setpriv", "--pdeathsig", "KILL"]
     if let processors { command += ["taskset", "-c", processors] }
-    command += name.command(program: program, port: port, folder: folder)
+    command += name.command(program: program, port: port, peerPort: try Self.freePort(), folder: folder)
     process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
     process.arguments = command
     process.standardInput = FileHandle.nullDevice
@@ -87,13 +108,27 @@ final class ServerProcess {
   private func waitUntilReady() throws {
     for _ in 0..<10_000 {
       guard process.isRunning else { throw BenchError("\(name.rawValue) ended at once:\n\(lastWords)") }
-      if let socket = try? connectToLoopback(port: port) {
-        close(socket)
-        return
-      }
+      if name.answersHealth ? isHealthy : isListening { return }
       usleep(1_000)
     }
     throw BenchError("\(name.rawValue) was not ready within 10 s:\n\(lastWords)")
+  }
+
+  private var isListening: Bool {
+    guard let socket = try? connectToLoopback(port: port) else { return false }
+    close(socket)
+    return true
+  }
+
+  private var isHealthy: Bool {
+    guard let socket = try? connectToLoopback(port: port) else { return false }
+    defer { close(socket) }
+    let request = "GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    guard send(socket, request, request.utf8.count, Int32(MSG_NOSIGNAL)) == request.utf8.count else { return false }
+    var answer: [UInt8] = []
+    var some = [UInt8](repeating: 0, count: 4096)
+    while case let count = recv(socket, &some, some.count, 0), count > 0 { answer += some.prefix(count) }
+    return String(decoding: answer, as: UTF8.self).contains("\"health\":\"true\"")
   }
 
   /// The end of what the server said.

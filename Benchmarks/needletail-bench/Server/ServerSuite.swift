@@ -45,16 +45,15 @@ struct ServerSuite {
   private func drive(
     _ server: ServerProcess, connections: Int, depth: Int, _ test: ServerTest, _ limit: LoadLimit, seed: UInt64
   ) throws -> LoadResult {
+    func run<Wire: ServerWire>(_: Wire.Type) throws -> LoadResult {
+      try LoadClient<Wire>(port: server.port, connections: connections, depth: depth, records: records, seed: seed)
+        .run(test, limit)
+    }
     do {
       return switch server.name {
-      case .needletail:
-        try LoadClient<NativeWire>(
-          port: server.port, connections: connections, depth: depth, records: records, seed: seed
-        ).run(test, limit)
-      case .redis:
-        try LoadClient<RedisWire>(
-          port: server.port, connections: connections, depth: depth, records: records, seed: seed
-        ).run(test, limit)
+      case .needletail: try run(NativeWire.self)
+      case .needletailGRPC, .etcd, .etcd2: try run(GRPCWire.self)
+      case .redis: try run(RedisWire.self)
       }
     } catch {
       throw BenchError("\(server.name.rawValue), \(test.rawValue): \(error)\n\(server.lastWords)")
@@ -99,7 +98,7 @@ struct ServerSuite {
     line.add("config", server.name.configuration + "; " + pinned)
     try output.result(line)
     output.progress(
-      padded("\(repetition)/\(repetitions) \(row.name)", -18) + padded(server.name.rawValue, -12)
+      padded("\(repetition)/\(repetitions) \(row.name)", -18) + padded(server.name.rawValue, -16)
         + padded(readable(rate), 10) + " requests/s   p50 \(readable(Double(p50) / 1e3)) µs   p99 "
         + "\(readable(Double(p99) / 1e3)) µs   server CPU \(JSONLine.figure(cost)) µs")
     rates[row, default: [:]][server.name, default: []].append(rate)
