@@ -144,7 +144,8 @@ let package = Package(
       name: "FakeServer", dependencies: ["NeedletailClient", "NeedletailRPC"], path: "Tests/FakeServer",
       swiftSettings: settings),
     .testTarget(
-      name: "ClusterSimulatorTests", dependencies: ["NeedletailClusterSimulator", "NeedletailSimulator"],
+      name: "ClusterSimulatorTests",
+      dependencies: ["NeedletailClusterSimulator", "NeedletailMVCC", "NeedletailRaft", "NeedletailSimulator"],
       path: "Tests/ClusterSimulator", swiftSettings: settings),
     .testTarget(
       name: "CheckerTests", dependencies: ["NeedletailChecker"], path: "Tests/Checker", swiftSettings: settings),

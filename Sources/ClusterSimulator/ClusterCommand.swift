@@ -6,12 +6,14 @@ import NeedletailMVCC
 
 struct ClusterCommand: Equatable {
   enum Kind: Equatable {
-    case put(value: [UInt8])
+    case put(value: [UInt8], lease: Int64 = 0)
     /// An empty end: the key alone.
     case delete(end: [UInt8])
     /// Puts one value where the key was last changed at `mod`, else the other into the key that follows.
     case transaction(mod: Int64, value: [UInt8], otherwise: [UInt8], otherKey: [UInt8])
     case compact(Int64)
+    case grant(lease: Int64, ttl: Int64)
+    case revoke(lease: Int64)
   }
 
   /// Whose answer it is.
@@ -31,8 +33,9 @@ struct ClusterCommand: Equatable {
     }
     number(id)
     switch kind {
-    case .put(let value):
+    case .put(let value, let lease):
       bytes.append(1)
+      number(UInt64(bitPattern: lease))
       field(key)
       field(value)
     case .delete(let end):
@@ -46,6 +49,13 @@ struct ClusterCommand: Equatable {
     case .compact(let revision):
       bytes.append(4)
       number(UInt64(bitPattern: revision))
+    case .grant(let lease, let ttl):
+      bytes.append(5)
+      number(UInt64(bitPattern: lease))
+      number(UInt64(bitPattern: ttl))
+    case .revoke(let lease):
+      bytes.append(6)
+      number(UInt64(bitPattern: lease))
     }
     return bytes
   }
@@ -76,10 +86,14 @@ struct ClusterCommand: Equatable {
     let tag = bytes[at]
     at += 1
     switch tag {
-    case 1, 2:
-      guard let key = field(), let second = field() else { return nil }
+    case 1:
+      guard let lease = number(), let key = field(), let value = field() else { return nil }
       self.key = key
-      kind = tag == 1 ? .put(value: second) : .delete(end: second)
+      kind = .put(value: value, lease: Int64(bitPattern: lease))
+    case 2:
+      guard let key = field(), let end = field() else { return nil }
+      self.key = key
+      kind = .delete(end: end)
     case 3:
       guard let mod = number(), let key = field(), let value = field(), let otherwise = field(), let otherKey = field()
       else { return nil }
@@ -88,6 +102,12 @@ struct ClusterCommand: Equatable {
     case 4:
       guard let revision = number() else { return nil }
       kind = .compact(Int64(bitPattern: revision))
+    case 5:
+      guard let lease = number(), let ttl = number() else { return nil }
+      kind = .grant(lease: Int64(bitPattern: lease), ttl: Int64(bitPattern: ttl))
+    case 6:
+      guard let lease = number() else { return nil }
+      kind = .revoke(lease: Int64(bitPattern: lease))
     default: return nil
     }
     guard at == bytes.count else { return nil }
@@ -101,9 +121,10 @@ struct ClusterCommand: Equatable {
     defer { out.free() }
     do throws(MVCCError) {
       switch kind {
-      case .put(let value):
+      case .put(let value, let lease):
         try withPointers([key, value]) { (fields) throws(MVCCError) in
           var command = PutCommand(key: fields[0], value: fields[1])
+          command.lease = lease
           command.prevKV = true
           try writer.put(batch, command, term: term, into: &out)
         }
@@ -129,6 +150,8 @@ struct ClusterCommand: Equatable {
           try writer.transaction(batch, transaction, term: term, into: &out)
         }
       case .compact(let revision): try writer.compact(batch, to: revision, term: term, into: &out)
+      case .grant(let lease, let ttl): try writer.grantLease(batch, lease, ttl: ttl, term: term, into: &out)
+      case .revoke(let lease): try writer.revokeLease(batch, lease, term: term, into: &out)
       }
       return .success(Array(out.bytes))
     } catch {

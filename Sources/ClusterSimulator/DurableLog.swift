@@ -4,11 +4,22 @@ import NeedletailRaft
 import NeedletailSimulator
 import NeedletailWAL
 
+/// The tree is older than what the log begins with: a checkpoint that was durable is gone.
+struct LogGap: Error, CustomStringConvertible {
+  var applied: UInt64
+  var floor: UInt64
+  var description: String { "the tree ends at \(applied), the log begins after \(floor)" }
+}
+
 final class DurableLog {
   let wal: WAL
   let storage = MemoryStorage()
-  /// What followers are given whose entries are gone; nil while there is none.
-  var snapshot: NeedletailRaft.Snapshot?
+  /// Makes what followers are given whose entries are gone.
+  var makeSnapshot: (() throws(StorageError) -> NeedletailRaft.Snapshot)?
+  /// Before this place of the log, groups behind it know that all is durable: damage there can't pass for a torn tail.
+  private(set) var proven: LogPosition
+  /// What the group under way knows to be durable.
+  private var attested: LogPosition
 
   private static var options: WALOptions {
     var options = WALOptions()
@@ -20,7 +31,7 @@ final class DurableLog {
   }
 
   /// What the device holds; `applied` is what the tree holds, which is the truth where the log has another entry there, or
-  /// none: then the log begins anew behind it.
+  /// none: then the log begins anew behind it. Throws `LogGap` where the tree has lost what the log rests on.
   init(_ device: SimulatedLogDevice, applied: LogMark, members: ConfigState) throws {
     var entries: [Entry] = []
     var base = LogMark()
@@ -40,8 +51,11 @@ final class DurableLog {
       case .hardState, .metadata: break
       }
     }
+    proven = wal.durableEnd
+    attested = proven
     if wal.recovery.floor.index > base.index { base = wal.recovery.floor }
     entries.removeAll { $0.index <= base.index }
+    if base.index > applied.index { throw LogGap(applied: applied.index, floor: base.index) }
     let held = applied.index == base.index ? base.term : entries.first { $0.index == applied.index }?.term
     if held != applied.term {
       base = applied
@@ -49,11 +63,17 @@ final class DurableLog {
       try wal.append(snapshot: base)
       try settle(try wal.submit())
     }
-    try storage.apply(NeedletailRaft.Snapshot(index: base.index, term: base.term, members: members))
+    try load(entries, base, members)
+  }
+
+  private func load(_ entries: [Entry], _ base: LogMark, _ members: ConfigState) throws {
+    if base.index > 0 {
+      try storage.apply(NeedletailRaft.Snapshot(index: base.index, term: base.term, members: members))
+    }
     storage.members = members
     storage.makeSnapshot = { [unowned self] () throws(StorageError) in
-      guard let snapshot else { throw .snapshotTemporarilyUnavailable }
-      return snapshot
+      guard let makeSnapshot else { throw .snapshotTemporarilyUnavailable }
+      return try makeSnapshot()
     }
     try storage.append(entries)
     if var state = wal.recovery.hardState {
@@ -77,12 +97,16 @@ final class DurableLog {
       let state = ready.hardState
       try wal.append(NeedletailWAL.HardState(term: state.term, vote: state.vote, commit: state.commit))
     }
-    return ready.mustSync || !ready.snapshot.isEmpty ? try wal.submit() : nil
+    guard ready.mustSync || !ready.snapshot.isEmpty else { return nil }
+    let group = try wal.submit()
+    attested = wal.durableEnd
+    return group
   }
 
   /// Waits until the group is durable.
   func settle(_ group: UInt64) throws {
     while wal.durable.group < group, wal.groupsInFlight > 0 { try wal.reap(wait: true) }
+    proven = attested
   }
 
   /// Makes the batch visible to Raft; it is durable where it must be.

@@ -1,9 +1,12 @@
 // What was done to a cluster, so that a run in which nothing happened can't pass for a proof.
 
-package struct FaultCounts: Sendable {
+package struct FaultCounts: Sendable, Equatable {
   package enum Kind: Int, CaseIterable, Sendable {
     case powerCut, kill, restart, partition, lopsidedPartition, clog, loss, repetition, pause, skew, slowDisk, logError,
-      fullLogDisk, treeError, transfer, snapshotInstalled, tornTail, heal
+      shortLogWrite, fullLogDisk, treeError, fullTreeDisk, tornTail, logDamage, misdirectedLogWrite, treeDamage,
+      misdirectedTreeWrite, damageNoticed, treeReplaced, memberReplaced, transfer, snapshotInstalled, voterAdded,
+      learnerAdded, promotion, demotion, removal, leaderRemoval, jointEntry, explicitExit, leasedRead, leaseExpiry,
+      watchBlock, watchCatchUp, watchCompacted, heal
 
     package var name: String {
       switch self {
@@ -19,11 +22,33 @@ package struct FaultCounts: Sendable {
       case .skew: "clocks skewed"
       case .slowDisk: "slow disks"
       case .logError: "log errors"
-      case .fullLogDisk: "short log writes"
+      case .shortLogWrite: "short log writes"
+      case .fullLogDisk: "full log disks"
       case .treeError: "tree errors"
+      case .fullTreeDisk: "full tree disks"
+      case .tornTail: "torn log tails"
+      case .logDamage: "corrupt log sectors"
+      case .misdirectedLogWrite: "misdirected log writes"
+      case .treeDamage: "corrupt tree sectors"
+      case .misdirectedTreeWrite: "misdirected tree writes"
+      case .damageNoticed: "damages noticed"
+      case .treeReplaced: "trees replaced"
+      case .memberReplaced: "members replaced for their logs"
       case .transfer: "leadership transfers"
       case .snapshotInstalled: "snapshots installed"
-      case .tornTail: "torn log tails"
+      case .voterAdded: "voters added"
+      case .learnerAdded: "learners added"
+      case .promotion: "learners promoted"
+      case .demotion: "voters demoted"
+      case .removal: "members removed"
+      case .leaderRemoval: "leaders removed"
+      case .jointEntry: "joint memberships"
+      case .explicitExit: "joint memberships left on request"
+      case .leasedRead: "reads under a lease"
+      case .leaseExpiry: "leases run out"
+      case .watchBlock: "commits watched"
+      case .watchCatchUp: "changes read for watchers"
+      case .watchCompacted: "watchers behind a compaction"
       case .heal: "healings"
       }
     }
@@ -41,6 +66,9 @@ package struct FaultCounts: Sendable {
   package mutating func add(_ other: FaultCounts) {
     for kind in Kind.allCases { self[kind] += other[kind] }
   }
+
+  /// Kinds that never came up.
+  package var missing: [Kind] { Kind.allCases.filter { self[$0] == 0 } }
 
   package var summary: String {
     Kind.allCases.map { "\(self[$0]) \($0.name)" }.joined(separator: ", ")

@@ -9,17 +9,18 @@ extension SimulatedCluster {
 
   /// The client's next request, if a member is up to take it.
   func turn(_ number: Int) throws {
-    let member = random.pick(members)
-    guard let process = member.process, member.pausedUntil_ns == nil else {
+    guard let member = random.chance(perMille: 30) ? random.pick(members) : pickMember(&random),
+      let process = member.process, member.isAwake
+    else {
       return queue.add(.turn(client: number), after: random.between(1_000_000...20_000_000))
     }
-    let id = clients[number].choose(&random, revision: revision)
+    let id = clients[number].choose(&random, revision: revision, leases: leases)
     history.note(number, now_ns, clients[number].requestWords)
     process.waiting.insert(id)
     do {
       switch clients[number].request {
       case .command(let command): try process.raft.propose(command.encoded())
-      case .range: try process.raft.readIndex([UInt8](number: id))
+      case .range, .keepAlive, .leaseKeys: try process.raft.readIndex([UInt8](number: id))
       }
       queue.add(.timeout(client: number, id: id), after: SimulatedCluster.patience_ns)
     } catch RaftError.proposalDropped, RaftError.readDropped {
@@ -35,7 +36,20 @@ extension SimulatedCluster {
     guard clients[number].id == id else { return }
     let (words, seen) = try clients[number].answerWords(answer)
     revision = max(revision, seen)
+    if case .command(let command) = clients[number].request, case .grant(let lease, _) = command.kind,
+      (try? answer.get()) != nil
+    {
+      // The last few that were granted; some of them live.
+      leases = leases.suffix(5) + [lease]
+    }
     finish(number, words, isAnswered: true)
+  }
+
+  /// Nothing has come of it, and nothing will.
+  func refuse(_ id: UInt64) {
+    let number = Int(id & 0xFF)
+    guard clients[number].id == id else { return }
+    finish(number, ":type :fail, :error :refused", isAnswered: false)
   }
 
   func timeout(_ number: Int, _ id: UInt64) {

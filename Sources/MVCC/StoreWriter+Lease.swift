@@ -30,7 +30,8 @@ extension StoreWriter {
     guard try lease(batch, id) != nil else { throw .leaseNotFound }
     let tree: TreeView
     do { tree = try batch.view(store.lease) } catch { throw .storage(error) }
-    let keys = try LeaseKeys.all(of: id, tree, nameMax: store.database.maxKeyLength)
+    var keys = try LeaseKeys.all(of: id, tree, nameMax: store.database.maxKeyLength)
+    if mutant(.appliesInHashOrder) { keys = Array(Set(keys)) }
     beginChange()
     for key in keys {
       let failure: MVCCError? = key.withUnsafeBytes { key in

@@ -86,7 +86,7 @@ package final class StoreWriter {
   package func finish(_ batch: WriteBatch, appliedIndex: UInt64, appliedTerm: UInt64) {
     batch.setWord(StoreWord.revision, revision)
     batch.setWord(StoreWord.compactedRevision, compacted)
-    batch.setWord(StoreWord.appliedIndex, appliedIndex)
+    batch.setWord(StoreWord.appliedIndex, mutant(.appliedIndexApartFromData) ? appliedIndex - 1 : appliedIndex)
     batch.setWord(StoreWord.appliedTerm, appliedTerm)
   }
 
@@ -115,7 +115,9 @@ package final class StoreWriter {
   ) throws(MVCCError) {
     try command.validate(keyLimit: store.keyLimit)
     try alarms.check(needsSpace: true)
-    if command.lease != 0, try lease(batch, command.lease) == nil { throw .leaseNotFound }
+    if command.lease != 0, try lease(batch, command.lease) == nil || (mutant(.appliesByTheClock) && isClockOdd()) {
+      throw .leaseNotFound
+    }
     if command.ignoreValue || command.ignoreLease, try find(batch, store.current, command.key) == nil {
       throw .keyNotFound
     }

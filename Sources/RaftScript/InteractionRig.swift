@@ -16,8 +16,13 @@ final class InteractionRig: ScriptRig {
         try proposeConfigChange(block)
       } else {
         try perform(block.line)
-        // Further commands may stand where input does.
-        for line in block.input.split(separator: "\n") { try perform(CommandLine(String(line))) }
+        // Further commands may stand where input does. An error of one of these is shown and the next one runs.
+        for line in block.input.split(separator: "\n") {
+          do { try perform(CommandLine(String(line))) } catch {
+            if output.isQuiet { throw error }
+            output.write("\(error)")
+          }
+        }
       }
     } catch {
       if output.isQuiet { return "\(error)" }
@@ -31,7 +36,7 @@ final class InteractionRig: ScriptRig {
     switch line.command {
     case "_breakpoint": break
     case "add-nodes": try addNodes(arguments)
-    case "campaign": try first(arguments).raft.campaign()
+    case "campaign": try first(arguments).raft.campaign(regardsLeases: false)
     case "compact": try compact(arguments)
     case "deliver-msgs": try deliver(arguments)
     case "forget-leader": try first(arguments).raft.forgetLeader()

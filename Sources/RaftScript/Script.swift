@@ -33,7 +33,8 @@ struct Script {
       let first = take()
       verbatim += first + "\n"
       var command = first.trimmed
-      if command.isEmpty || command.hasPrefix("#") { continue }
+      // `subtest NAME` and `subtest end` only divide a file: they have neither input nor output.
+      if command.isEmpty || command.hasPrefix("#") || CommandLine(command).command == "subtest" { continue }
       while command.hasSuffix("\\"), at < lines.count {
         let next = take()
         verbatim += next + "\n"

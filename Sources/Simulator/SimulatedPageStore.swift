@@ -257,6 +257,11 @@ package final class SimulatedPageStore: PageStore, @unchecked Sendable {
       pending: pending)
   }
 
+  /// What the file holds.
+  package func bytes(at offset: Int, count: Int) -> [UInt8] {
+    Array(UnsafeRawBufferPointer(start: visible.memory + offset, count: count))
+  }
+
   /// Overwrites bytes behind the engine's back, on disk and in the cache.
   package func damage(_ bytes: [UInt8], at offset: Int) {
     bytes.withUnsafeBytes {

@@ -12,11 +12,11 @@ let blockSize = 4096
 let closingReserve = blockSize
 
 /// A place in the log. Generations rise, so places compare.
-struct LogPosition: Comparable {
-  var generation: UInt64
-  var offset: UInt64
+package struct LogPosition: Comparable, Sendable {
+  package var generation: UInt64
+  package var offset: UInt64
 
-  static func < (a: LogPosition, b: LogPosition) -> Bool {
+  package static func < (a: LogPosition, b: LogPosition) -> Bool {
     (a.generation, a.offset) < (b.generation, b.offset)
   }
 }

@@ -53,7 +53,7 @@ extension ActiveSegment {
       try device.writeDurable(file, sealed.bytes, at: 0)
       let name = segmentName(header.generation)
       try device.rename(spare.name, to: name)
-      try device.syncDirectory()
+      if !NeedletailWAL.mutant(.directoryNotSynced) { try device.syncDirectory() }
       file.name = name
       return ActiveSegment(
         generation: header.generation, file: file, size: header.segmentSize, end: UInt64(blockSize),

@@ -31,7 +31,7 @@ struct Recovery {
     _ replay: (RecoveredRecord) throws(WALError) -> Void
   ) throws(WALError) -> Outcome {
     // A crash of the process alone leaves names and bytes that are visible but not durable.
-    if options.mutant != .trustWithoutSync { try device.syncDirectory() }
+    if options.mutant != .trustWithoutSync, !mutant(.directoryNotSynced) { try device.syncDirectory() }
     let names = try device.list().sorted()
     let (spares, nextSpare) = try collectSpares(names)
     try removeOldCopies(names)

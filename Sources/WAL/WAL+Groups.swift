@@ -51,7 +51,11 @@ extension WAL {
 
   /// What is known to be durable without asking the device.
   package var durable: DurablePoint {
-    DurablePoint(group: durableGroup, index: durableIndex, term: state.terms.term(at: durableIndex) ?? 0)
+    if mutant(.acknowledgesAtSubmission) {
+      let last = submittedState.terms.last
+      return DurablePoint(group: lastGroup, index: last.index, term: last.term)
+    }
+    return DurablePoint(group: durableGroup, index: durableIndex, term: state.terms.term(at: durableIndex) ?? 0)
   }
 
   /// Takes all completions that are there, with `wait` at least one.
@@ -75,10 +79,13 @@ extension WAL {
     // Whatever the outcome, the device is done with the buffer.
     inFlight[i].isDone = true
     let group = inFlight[i]
-    if completion.result < 0 {
+    if completion.result < 0, !mutant(.goesOnAfterFailedWrite) {
       throw .failed("write", active.file.name, Int32(clamping: -completion.result))
     }
-    guard completion.result == group.length || options.mutant == .ignoreShortWrites else {
+    guard
+      completion.result == group.length || options.mutant == .ignoreShortWrites
+        || mutant(.goesOnAfterFailedWrite)
+    else {
       throw .shortWrite(
         file: active.file.name, offset: group.offset, wanted: group.length, written: completion.result)
     }
@@ -134,7 +141,7 @@ extension WAL {
   /// checkpoint that contains everything up to `index` is durable.
   package func recycle(through index: UInt64) throws(WALError) {
     try check()
-    let count = sealed.prefix { $0.maximumIndex <= index }.count
+    let count = mutant(.recyclesTooMuch) ? sealed.count : sealed.prefix { $0.maximumIndex <= index }.count
     guard count > 0 else { return }
     let segments = sealed.prefix(count).map { (name: segmentName($0.generation), isReusable: $0.isReusable) }
     sealed.removeFirst(count)

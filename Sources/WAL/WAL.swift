@@ -139,6 +139,9 @@ package final class WAL: @unchecked Sendable {
   package var hasOpenGroup: Bool { !open.isEmpty }
   /// Bytes gathered for the next group.
   package var openBytes: Int { open.isEmpty ? 0 : open.used }
+  /// Where the durable prefix of the log ends. A group that is submitted now knows it, so that once that group is durable
+  /// too, damage before this place is told from a torn tail.
+  package var durableEnd: LogPosition { durablePosition }
   /// The largest payload an entry may have.
   package var maximumPayload: Int {
     options.segmentSize - blockSize - closingReserve - GroupHeader.size - RecordHeader.size - 8

@@ -59,6 +59,9 @@ import Testing
       ClusterCommand(id: .max, key: [2], kind: .delete(end: [])),
       ClusterCommand(id: 3, key: [3], kind: .transaction(mod: -1, value: [4], otherwise: [], otherKey: long)),
       ClusterCommand(id: 4, kind: .compact(.max)),
+      ClusterCommand(id: 5, key: [1], kind: .put(value: long, lease: -7)),
+      ClusterCommand(id: 6, kind: .grant(lease: 1 << 40, ttl: 2)),
+      ClusterCommand(id: 7, kind: .revoke(lease: .min)),
     ]
     for command in commands {
       let bytes = command.encoded()

@@ -28,6 +28,7 @@ package enum Mutant: String, CaseIterable, Sendable {
   case droppedProposalCommits
   case leaseKeptThroughTransfer
   case leaseFromResponse
+  case missedTicksForgotten
   case preVoteBumpsTerm
   case pausedPeerNeverResumed
   case snapshotPeerNeverResumed

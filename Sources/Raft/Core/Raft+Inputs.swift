@@ -8,10 +8,16 @@ extension Raft {
     if role == .leader { tickHeartbeat() } else { tickElection() }
   }
 
+  /// As many ticks as a pause took, before anything else is done.
+  package mutating func tick(missed count: Int) {
+    if mutant(.missedTicksForgotten) { return }
+    for _ in 0..<count { tick() }
+  }
+
   /// Stands for election now. Not with leases while a leader was heard of: it may count on our vote not being given away,
-  /// not even to ourselves.
-  package mutating func campaign() throws(RaftError) {
-    if options.readMode == .leaseBased, role != .leader, isLeaderFresh {
+  /// not even to ourselves. Only scripts, whose etcd-raft campaigns all the same, disregard that.
+  package mutating func campaign(regardsLeases: Bool = true) throws(RaftError) {
+    if regardsLeases, options.readMode == .leaseBased, role != .leader, isLeaderFresh {
       return warn("\(hex(id)) cannot campaign at term \(term) since a leader's lease may hold")
     }
     try handle(Message(.hup))
@@ -88,4 +94,10 @@ extension Raft {
   /// The progress of all members; meaningful on the leader.
   package var progress: ProgressMap { tracker.progress }
   package var config: MemberConfig { tracker.config }
+  /// A snapshot was taken over whose state machine is not stored yet: the membership is ahead of what is applied.
+  package var isRestoring: Bool { log.hasSnapshotPending }
+  /// On the leader: all of earlier terms is applied, and something of its own.
+  package var hasAppliedOwnTerm: Bool { role == .leader && termOfEntry(at: log.applied) == term }
+  /// On the leader: a change of the membership may be under way.
+  package var isChangingMembers: Bool { role == .leader && pendingConfigIndex > log.applied }
 }

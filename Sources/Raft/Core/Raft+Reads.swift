@@ -38,7 +38,7 @@ extension Raft {
   ///
   /// A quorum grants no vote for `electionTicks` of its own ticks after it heard of us. Two of these may be no time at
   /// all, one on either side, since ticks fall anywhere; the rest of the margin is the caller's.
-  var holdsLease: Bool {
+  package var holdsLease: Bool {
     if role != .leader || isLeaseVoid { return false }
     guard let start = reads.leaseStart(tracker.config.voters, leader: id, now: now) else { return false }
     return now + 2 + UInt64(options.leaseDriftTicks) <= start + UInt64(options.electionTicks)

@@ -1,0 +1,32 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Fuzz targets. A package of their own, since they need unsafe flags, which no package that others use may have. The modules
+/// under test are compiled here, with the fuzzer's counters in them: `Modules` holds links to their real folders.
+let settings: [SwiftSetting] = [
+  .enableExperimentalFeature("Lifetimes"), .unsafeFlags(["-sanitize=fuzzer", "-enable-testing"]),
+]
+
+/// libFuzzer without its main; `make fuzz` says where the toolchain has it.
+let runtime = Context.environment["FUZZER_RUNTIME"] ?? "libclang_rt.fuzzer_no_main-x86_64.a"
+let linked: [LinkerSetting] = [.unsafeFlags([runtime]), .linkedLibrary("stdc++")]
+
+let package = Package(
+  name: "needletail-fuzz",
+  targets: [
+    .target(name: "CNeedletail", path: "Modules/CNeedletail"),
+    .systemLibrary(
+      name: "CUring", path: "Modules/CUring", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
+    .target(name: "CFuzzer"),
+    .target(name: "NeedletailRaft", path: "Modules/Raft", swiftSettings: settings),
+    .target(
+      name: "NeedletailWAL", dependencies: ["CNeedletail", "CUring"], path: "Modules/WAL", swiftSettings: settings),
+    .executableTarget(
+      name: "fuzz-step", dependencies: ["CFuzzer", "NeedletailRaft"], path: "Sources/FuzzStep",
+      swiftSettings: settings, linkerSettings: linked),
+    .executableTarget(
+      name: "fuzz-log", dependencies: ["CFuzzer", "NeedletailWAL"], path: "Sources/FuzzLog", swiftSettings: settings,
+      linkerSettings: linked),
+  ],
+  swiftLanguageModes: [.v6]
+)
