@@ -24,6 +24,30 @@ package enum RPC: UInt8, CaseIterable, Sendable {
 
   package static var count: Int { allCases.count }
 
+  /// Its number in the native protocol's frames.
+  package var method: Method {
+    switch self {
+    case .range: .range
+    case .put: .put
+    case .deleteRange: .deleteRange
+    case .txn: .txn
+    case .compact: .compact
+    case .watch: .watch
+    case .leaseGrant: .leaseGrant
+    case .leaseRevoke: .leaseRevoke
+    case .leaseKeepAlive: .leaseKeepAlive
+    case .leaseTimeToLive: .leaseTimeToLive
+    case .leaseLeases: .leaseLeases
+    case .status: .status
+    case .health: .health
+    case .snapshot: .snapshot
+    case .alarm: .alarm
+    case .hash: .hash
+    case .hashKV: .hashKV
+    case .rangeStream: .rangeStream
+    }
+  }
+
   /// Nil for a method that this server does not have.
   @inline(__always)
   package init?(method: UInt16) {

@@ -126,6 +126,13 @@ package struct ReactorConnection {
     deferredAnswers &-= 1
   }
 
+  /// Whether more may be appended to the output.
+  @inlinable package var hasRoom: Bool { backlog < backlogLimit }
+
+  /// Has the handler's `receive` called, with or without news, when what is in the output has mostly left; until then
+  /// nothing is read. For a handler that has more to send than the output may hold.
+  package mutating func pauseUntilDrained() { flags.insert(.paused) }
+
   @inlinable package var isProducing: Bool { flags.contains(.producing) }
   /// Has the handler's `drained` called when the answers have left, all but a little.
   @inlinable package mutating func tellDrained() { flags.insert(.drainWanted) }

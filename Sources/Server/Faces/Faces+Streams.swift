@@ -74,7 +74,7 @@ extension Faces {
     guard entry.waiting == 0 else { return }
     NativeStreams.of(connection)?.entries[id] = nil
     if let answers = entry.answers { server.endWatch(answers) }
-    sendFrame(connection, method(entry.rpc), FrameFlags.answer | FrameFlags.endOfStream, id) { _ in }
+    sendFrame(connection, entry.rpc.method.rawValue, FrameFlags.answer | FrameFlags.endOfStream, id) { _ in }
     finished(entry, .ok, connection)
   }
 
@@ -88,8 +88,6 @@ extension Faces {
       rawMethod: header.rawMethod, stream: header.stream, code: error.code, message: error.message)
     finished(entry, error.code, connection)
   }
-
-  private func method(_ rpc: RPC) -> UInt16 { (rpc == .watch ? Method.watch : Method.leaseKeepAlive).rawValue }
 
   private mutating func finished(_ entry: NativeStreams.Entry, _ code: StatusCode, _ connection: ConnectionPointer?) {
     let call = Call(entry.rpc, requestBytes: 0, startedAt_ns: entry.startedAt_ns)
