@@ -91,6 +91,14 @@ def program_of(seed, number, count, profile=None):
 
 
 def lane(numbers, answers, options):
+    """A process of its own, which leaves no store behind."""
+    try:
+        rounds(numbers, answers, options)
+    finally:
+        stores.remove_all()
+
+
+def rounds(numbers, answers, options):
     """Rounds, one after the other, the next one's stores starting while this one's are asked."""
     schema, version = Schema(), stores.etcd_version(options.peer)
     with concurrent.futures.ThreadPoolExecutor(1) as starter:
@@ -111,7 +119,7 @@ def lane(numbers, answers, options):
 def compare(options):
     """All rounds; what they found."""
     numbers, answers = multiprocessing.Queue(), multiprocessing.Queue()
-    lanes = [multiprocessing.Process(target=lane, args=(numbers, answers, options)) for _ in range(options.lanes)]
+    lanes = [multiprocessing.Process(target=lane, args=(numbers, answers, options), daemon=True) for _ in range(options.lanes)]
     for process in lanes:
         process.start()
     started, given, total, failures, explained = time.monotonic(), 0, Result(), [], {}

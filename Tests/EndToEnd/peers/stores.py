@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -15,6 +16,8 @@ from . import grpc
 HERE = os.path.dirname(os.path.abspath(__file__))
 VENV = os.path.normpath(os.path.join(HERE, "..", "..", "..", ".venv-test"))
 running = set()
+# A test that is told to end takes its servers along.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 class NoServer(Exception):
