@@ -44,8 +44,8 @@ def ties(operation, server, peer, peer_version):
     return operation[1] == "KV.Txn" and unordered(server) == unordered(peer)
 
 
-def rest(answer):
-    return {name: value for name, value in answer.items() if name != "kvs"}
+def rest(answer, without="kvs"):
+    return {name: value for name, value in answer.items() if name != without}
 
 
 def ordered(pairs):
@@ -83,7 +83,47 @@ def compacted_deletion(operation, server, peer, peer_version):
     return at == len(peer)
 
 
+# Later etcds
+
+
+def sort_order(operation, server, peer, peer_version):
+    """An unknown sort order, anywhere in a request, is refused."""
+    return operation[0] == "call" and server["message"] == "etcdserver: invalid sort option" and unknown_order(operation[2])
+
+
+def unknown_order(value):
+    if isinstance(value, dict):
+        return value.get("sort_order", 0) not in (0, 1, 2) or any(unknown_order(one) for one in value.values())
+    return isinstance(value, list) and any(unknown_order(one) for one in value)
+
+
+def hash_revision(operation, server, peer, peer_version):
+    """The answer says which revision was hashed."""
+    if operation[:2] != ("call", "Maintenance.HashKV") or server["code"] or peer["code"] or peer_version >= (3, 6):
+        return False
+    return rest(server["answers"][0], "hash_revision") == rest(peer["answers"][0], "hash_revision")
+
+
+# Bytes that are no message
+
+
+def malformed(operation, server, peer, peer_version):
+    return operation[0] == "raw" and server["code"] == 3 and peer["code"] == 13 and "unmarshal" in peer["message"]
+
+
 DIFFERENCES = [
+    Intended(
+        "malformed message",
+        "Bytes that are no message are Internal in grpc-go, with the words of Go's protobuf. Needletail answers InvalidArgument, on "
+        "both of its faces, and says what is wrong with which message: the fault is the client's.",
+        malformed,
+    ),
+    Intended(
+        "unknown sort order",
+        "etcd 3.4 and 3.5.1 sort by nothing when they don't know the order; later ones answer `invalid sort option`.",
+        sort_order,
+    ),
+    Intended("hash_revision", "A field of HashKV's answer that came with etcd 3.6.", hash_revision),
     Intended(
         "deletion at the compacted revision",
         "A watch may start at the compacted revision, and is owed what happened in it. etcd drops deletions of that revision once "
