@@ -44,12 +44,7 @@ extension Faces {
 
   @inline(__always)
   private mutating func serve(_ connection: ConnectionPointer, _ frame: Frame) {
-    guard let rpc = RPC(method: frame.header.rawMethod) else {
-      connection.pointee.output.appendErrorFrame(
-        rawMethod: frame.header.rawMethod, stream: frame.header.stream, code: .unimplemented,
-        message: "unknown method \(frame.header.rawMethod)")
-      return
-    }
+    guard let rpc = RPC(method: frame.header.rawMethod) else { return serveNoCall(connection, frame.header) }
     if _slowPath(rpc.isStream), serveStream(connection, frame, rpc) { return }
     var call = Call(rpc, requestBytes: frame.body.count, startedAt_ns: now_ns)
     call.body = frame.body
@@ -64,6 +59,15 @@ extension Faces {
       connection.pointee.output.truncate(to: mark)
       fail(connection, call, frame, error)
     }
+  }
+
+  /// A method that is none of the table's.
+  @inline(never)
+  private func serveNoCall(_ connection: ConnectionPointer, _ header: FrameHeader) {
+    if header.method == .cancel { return server.cancel(address(connection, header)) }
+    connection.pointee.output.appendErrorFrame(
+      rawMethod: header.rawMethod, stream: header.stream, code: .unimplemented,
+      message: "unknown method \(header.rawMethod)")
   }
 
   @inline(never)
@@ -110,8 +114,20 @@ extension Faces {
       try server.compact(frame.body, reply: address(connection, frame.header))
       connection.pointee.deferAnswer()
       return false
-    case .watch:
-      throw StatusError(.internal, "needletail: a watch is a stream")
+    case .watch, .observe:
+      throw StatusError(.internal, "needletail: \(rpc.name) is a stream")
+    case .lock, .campaign, .unlock, .proclaim, .resign, .defragment:
+      try handleLater(rpc, connection, frame)
+      return false
+    case .leader, .moveLeader, .memberList, .memberAdd, .memberRemove, .memberUpdate, .memberPromote:
+      let at = connection.pointee.output.openFrame()
+      if rpc == .leader {
+        try server.leader(frame.body, view(), into: &connection.pointee.output)
+      } else {
+        try server.cluster(rpc, frame.body, into: &connection.pointee.output)
+      }
+      closeFrame(connection, at, frame.header)
+      return true
     case .txn:
       return try handleMixed(.txn, connection, frame)
     case .snapshot:
@@ -174,6 +190,33 @@ extension Faces {
     case .leaseKeepAlive: try server.keepLeaseAlive(frame.body, reply: reply)
     case .leaseTimeToLive: try server.leaseTimeToLive(frame.body, reply: reply)
     default: try server.listLeases(frame.body, reply: reply)
+    }
+  }
+
+  /// What other threads answer: those that wait for what others do are counted apart.
+  @inline(never)
+  private func handleLater(_ rpc: RPC, _ connection: ConnectionPointer, _ frame: Frame) throws(StatusError) {
+    var reply = address(connection, frame.header)
+    guard rpc.isPatient else {
+      switch rpc {
+      case .unlock: try server.unlock(frame.body, reply: reply)
+      case .proclaim: try server.proclaim(frame.body, reply: reply)
+      case .resign: try server.resign(frame.body, reply: reply)
+      default: try server.defragment(reply: reply)
+      }
+      return connection.pointee.deferAnswer()
+    }
+    reply.isPatient = true
+    guard connection.pointee.beginPatientCall() else { throw StatusError.tooManyRequests }
+    do throws(StatusError) {
+      if rpc == .lock {
+        try server.lock(frame.body, reply: reply)
+      } else {
+        try server.campaign(frame.body, reply: reply)
+      }
+    } catch {
+      connection.pointee.endPatientCall()
+      throw error
     }
   }
 

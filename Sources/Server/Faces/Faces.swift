@@ -151,6 +151,7 @@ package struct Faces: Handler {
   package mutating func closed(_ connection: ConnectionPointer) {
     if connection.pointee.isProducing { pieces[connection.pointee.slot] = nil }
     if connection.pointee.faceState != 0 { closeStreams(connection) }
+    if connection.pointee.patientCalls > 0 { server.connectionClosed(reactor: reactor, connection) }
   }
 
   package mutating func notice(_ notice: ReactorNotice) {
