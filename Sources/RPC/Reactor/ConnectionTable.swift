@@ -122,7 +122,11 @@ package struct ConnectionTable {
   @usableFromInline
   package mutating func answered(_ address: ReplyAddress) -> ConnectionPointer? {
     guard let connection = find(slot: address.slot, generation: address.generation) else { return nil }
-    connection.pointee.deferredAnswers -= 1
+    if _slowPath(address.isPatient) {
+      connection.pointee.endPatientCall()
+    } else {
+      connection.pointee.deferredAnswers -= 1
+    }
     touch(connection)
     return connection
   }

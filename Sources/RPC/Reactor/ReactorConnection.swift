@@ -70,6 +70,9 @@ package struct ReactorConnection {
 
   /// Requests handed to other threads whose answers have not come back.
   @usableFromInline package var deferredAnswers: Int32 = 0
+  /// Calls that wait for what others do. They hold back neither further requests nor the connection's end; who serves them
+  /// must hear of it.
+  package private(set) var patientCalls: Int32 = 0
   /// 0 while an answer is made in pieces, so that `mayAnswer` needs to look at nothing more.
   @usableFromInline var backlogLimit: Int
   private let backlogLimitOfConnection: Int
@@ -111,6 +114,16 @@ package struct ReactorConnection {
 
   /// Counts a request that another thread will answer through the mailbox.
   @inlinable package mutating func deferAnswer() { deferredAnswers &+= 1 }
+
+  /// Counts a call whose answer's address `isPatient`; false where the connection has as many as it may.
+  package mutating func beginPatientCall() -> Bool {
+    guard patientCalls < deferredLimit else { return false }
+    patientCalls += 1
+    return true
+  }
+
+  /// Such a call was refused at once, or its answer has come.
+  package mutating func endPatientCall() { patientCalls -= 1 }
 
   /// An answer begins that is made in pieces, each when the one before has drained: the handler's `receive` is called for
   /// them, until `endPieces`. A stop waits for it as for a deferred answer.

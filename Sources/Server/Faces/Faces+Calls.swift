@@ -46,11 +46,39 @@ extension Faces {
     case .health:
       if let illness = illness() { throw StatusError(.unavailable, illness) }
       return true
-    case .range, .rangeStream, .watch:
+    case .leader:
+      try server.leader(body, view(), into: &connection.pointee.output)
+      return true
+    case .moveLeader, .memberList, .memberAdd, .memberRemove, .memberUpdate, .memberPromote:
+      try server.cluster(rpc, body, into: &connection.pointee.output)
+      return true
+    case .unlock: try server.unlock(body, reply: reply)
+    case .proclaim: try server.proclaim(body, reply: reply)
+    case .resign: try server.resign(body, reply: reply)
+    case .defragment: try server.defragment(reply: reply)
+    case .lock, .campaign:
+      try waitForOthers(rpc, body, connection, reply)
+      return false
+    case .range, .rangeStream, .watch, .observe:
       throw StatusError(.internal, "needletail: \(rpc.name) is no call of one answer")
     }
     connection.pointee.deferAnswer()
     return false
+  }
+
+  /// What waits for what others do is counted apart.
+  private func waitForOthers(
+    _ rpc: RPC, _ body: UnsafeRawBufferPointer, _ connection: ConnectionPointer, _ reply: ReplyAddress
+  ) throws(StatusError) {
+    var reply = reply
+    reply.isPatient = true
+    guard connection.pointee.beginPatientCall() else { throw StatusError.tooManyRequests }
+    do throws(StatusError) {
+      if rpc == .lock { try server.lock(body, reply: reply) } else { try server.campaign(body, reply: reply) }
+    } catch {
+      connection.pointee.endPatientCall()
+      throw error
+    }
   }
 
   // MARK: - Maintenance

@@ -44,12 +44,7 @@ extension Faces {
 
   @inline(__always)
   private mutating func serve(_ connection: ConnectionPointer, _ frame: Frame) {
-    guard let rpc = RPC(method: frame.header.rawMethod) else {
-      connection.pointee.output.appendErrorFrame(
-        rawMethod: frame.header.rawMethod, stream: frame.header.stream, code: .unimplemented,
-        message: "unknown method \(frame.header.rawMethod)")
-      return
-    }
+    guard let rpc = RPC(method: frame.header.rawMethod) else { return serveNoCall(connection, frame.header) }
     if _slowPath(rpc.isStream), serveStream(connection, frame, rpc) { return }
     var call = Call(rpc, requestBytes: frame.body.count, startedAt_ns: now_ns)
     call.body = frame.body
@@ -64,6 +59,15 @@ extension Faces {
       connection.pointee.output.truncate(to: mark)
       fail(connection, call, frame, error)
     }
+  }
+
+  /// A method that is none of the table's.
+  @inline(never)
+  private func serveNoCall(_ connection: ConnectionPointer, _ header: FrameHeader) {
+    if header.method == .cancel { return server.cancel(address(connection, header)) }
+    connection.pointee.output.appendErrorFrame(
+      rawMethod: header.rawMethod, stream: header.stream, code: .unimplemented,
+      message: "unknown method \(header.rawMethod)")
   }
 
   @inline(never)

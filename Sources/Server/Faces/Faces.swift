@@ -173,6 +173,7 @@ package struct Faces: Handler {
 
   package mutating func closed(_ connection: ConnectionPointer) {
     if connection.pointee.isProducing { pieces[connection.pointee.slot] = nil }
+    if connection.pointee.patientCalls > 0 { server.connectionClosed(reactor: reactor, connection) }
     guard connection.pointee.faceState != 0 else { return }
     if connection.pointee.face == Kind.grpc { closeGRPC(connection) } else { closeStreams(connection) }
   }
