@@ -5,6 +5,8 @@ PRODUCTS  = .build/release
 # Tests run optimised, in a build folder of their own: -enable-testing would replace the product's objects.
 TESTBUILD = --scratch-path .build-test -c release -Xswiftc -enable-testing
 SOAK_CYCLES ?= 200
+# Python with the packages of Tests/EndToEnd/requirements.txt; without it the tests that need them say so and skip.
+PEERS     = $(shell test -x .venv-test/bin/python && echo .venv-test/bin/python || echo python3)
 DATA     ?= ./default.needletail
 SERVE    ?=
 
@@ -18,6 +20,7 @@ deps: ## Install what a build of the server needs (Debian packages, only those m
 
 deps-test: deps ## Install what tests and benchmarks need besides (peers are never started or enabled)
 	@bash .ci/dependencies test
+	@bash .ci/test-venv
 
 build: deps ## Build the server and the command line client, optimised
 	$(SWIFT) build -c release --product needletail
@@ -33,13 +36,19 @@ test-unit: deps-test ## The Swift tests alone
 	$(SWIFT) build $(TESTBUILD) --build-tests
 	bash .ci/unit-tests $(SWIFT) test $(TESTBUILD) --skip-build --no-parallel
 
-test-end-to-end: deps-test build .build-test/release/needletail-bench .build-test/release/needletail-sim ## The real programs alone: Debian's package index, SIGKILL under load, linearizability, bad input, snapshots
+test-end-to-end: deps-test build .build-test/release/needletail-bench .build-test/release/needletail-sim ## The real programs alone: Debian's package index, SIGKILL under load, linearizability, bad input, snapshots, beside etcd and with its clients
 	python3 Tests/EndToEnd/bench.py --programs $(PRODUCTS) --bench .build-test/release/needletail-bench
 	python3 Tests/EndToEnd/debian.py --programs $(PRODUCTS)
 	python3 Tests/EndToEnd/kill.py --programs $(PRODUCTS) --cycles 5
 	python3 Tests/EndToEnd/linear.py --programs $(PRODUCTS) --sim .build-test/release/needletail-sim --seconds 8
 	python3 Tests/EndToEnd/badinput.py --programs $(PRODUCTS)
 	python3 Tests/EndToEnd/snapshot.py --programs $(PRODUCTS)
+	$(PEERS) Tests/EndToEnd/differential.py --server $(PRODUCTS)/needletail --seconds 15
+	$(PEERS) Tests/EndToEnd/differential.py --server $(PRODUCTS)/needletail --seconds 15 --peer pip
+	$(PEERS) Tests/EndToEnd/etcdctl.py --server $(PRODUCTS)/needletail
+	$(PEERS) Tests/EndToEnd/clients.py --server $(PRODUCTS)/needletail
+	$(PEERS) Tests/EndToEnd/kubernetes.py --server $(PRODUCTS)/needletail
+	$(PEERS) Tests/EndToEnd/abuse.py --server $(PRODUCTS)/needletail --seconds 1
 
 .build-test/release/needletail-%:
 	$(SWIFT) build $(TESTBUILD) --product needletail-$*
@@ -67,6 +76,10 @@ soak: deps-test build .build-test/release/needletail-sim ## Long runs: model and
 	for clients in 4 8 16; do python3 Tests/EndToEnd/linear.py --programs $(PRODUCTS) \
 	  --sim .build-test/release/needletail-sim --seconds 100 --life 12 --clients $$clients || exit 1; done
 	for round in 1 2 3 4 5; do python3 Tests/EndToEnd/badinput.py --programs $(PRODUCTS) || exit 1; done
+	$(PEERS) Tests/EndToEnd/differential.py --server $(PRODUCTS)/needletail --requests 1000000
+	$(PEERS) Tests/EndToEnd/differential.py --server $(PRODUCTS)/needletail --requests 300000 --peer pip
+	$(PEERS) Tests/EndToEnd/kubernetes.py --server $(PRODUCTS)/needletail --objects 100000 --operations 20000 --disk
+	$(PEERS) Tests/EndToEnd/abuse.py --server $(PRODUCTS)/needletail --seconds 10
 
 mutants: deps ## Raft's tests against each of its mutants, in a build of their own; prints what caught it
 	$(SWIFT) build --build-tests --traits Mutants --scratch-path .build-mutants -c release -Xswiftc -enable-testing

@@ -30,6 +30,8 @@ let package = Package(
 
     .systemLibrary(name: "CZstd", path: "Sources/CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     .systemLibrary(
+      name: "CNghttp2", path: "Sources/CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
+    .systemLibrary(
       name: "COpenSSL", path: "Sources/COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
 
     // The buffer that answers are written into: storage fills it, the wire sends it.
@@ -80,8 +82,8 @@ let package = Package(
       name: "NeedletailMVCC", dependencies: ["CNeedletail", "NeedletailBackend", "NeedletailBytes"],
       path: "Sources/MVCC", swiftSettings: settings),
     .target(
-      name: "NeedletailRPC", dependencies: ["CNeedletail", "CUring", "NeedletailBytes"], path: "Sources/RPC",
-      swiftSettings: settings),
+      name: "NeedletailRPC", dependencies: ["CNeedletail", "CNghttp2", "CUring", "NeedletailBytes"],
+      path: "Sources/RPC", swiftSettings: settings),
     .target(
       name: "NeedletailServer",
       dependencies: [

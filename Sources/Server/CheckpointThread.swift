@@ -3,6 +3,7 @@
 import Logging
 import NeedletailBackend
 import NeedletailMVCC
+import NeedletailRPC
 
 package struct CheckpointOptions: Sendable {
   /// A checkpoint begins when commands of so many bytes were applied since the last,
@@ -27,6 +28,8 @@ package final class CheckpointTrigger: @unchecked Sendable {
   private let monitor = Monitor()
   private var bytes = 0
   private var isAsked = false
+  /// Who waits for a shrink.
+  private var shrinks: [ReplyAddress] = []
   private var isStopping = false
 
   package init(_ options: CheckpointOptions) {
@@ -45,6 +48,28 @@ package final class CheckpointTrigger: @unchecked Sendable {
     monitor.locked {
       isAsked = true
       monitor.signal()
+    }
+  }
+
+  /// A shrink soon, whatever the file is like. The answer comes when it is done.
+  func askToShrink(reply: ReplyAddress) throws(StatusError) {
+    let refusal: StatusError? = monitor.locked {
+      guard !isStopping else { return .stopped }
+      guard shrinks.count < CheckpointTrigger.shrinksMax else { return .tooManyRequests }
+      shrinks.append(reply)
+      isAsked = true
+      monitor.signal()
+      return nil
+    }
+    if let refusal { throw refusal }
+  }
+
+  private static let shrinksMax = 64
+
+  func takeShrinks() -> [ReplyAddress] {
+    monitor.locked {
+      defer { shrinks = [] }
+      return shrinks
     }
   }
 
@@ -88,6 +113,7 @@ package final class CheckpointThread: @unchecked Sendable {
   private let logger: Logger
   private let recycle: @Sendable () -> Void
   private let released: @Sendable (UInt64) -> Void
+  private let sink: any ReplySink
   private var thread: Thread?
   /// Used by the thread alone.
   private var shrinkDue_ns: UInt64 = 0
@@ -95,13 +121,14 @@ package final class CheckpointThread: @unchecked Sendable {
   /// `recycle` wakes the log thread after each checkpoint: it owns the segments. `released` is told up to which
   /// compaction the space is free.
   package init(
-    _ database: Database, trigger: CheckpointTrigger, status: NodeStatus, latch: Latch, logger: Logger,
-    released: @escaping @Sendable (UInt64) -> Void, recycle: @escaping @Sendable () -> Void
+    _ database: Database, trigger: CheckpointTrigger, status: NodeStatus, sink: any ReplySink, latch: Latch,
+    logger: Logger, released: @escaping @Sendable (UInt64) -> Void, recycle: @escaping @Sendable () -> Void
   ) {
     self.released = released
     self.database = database
     self.trigger = trigger
     self.status = status
+    self.sink = sink
     self.latch = latch
     self.logger = logger
     self.recycle = recycle
@@ -119,9 +146,11 @@ package final class CheckpointThread: @unchecked Sendable {
 
   private func run() {
     while trigger.wait() == .due {
-      guard checkpoint(), shrink() else { return }
+      let waiting = trigger.takeShrinks()
+      guard checkpoint(), waiting.isEmpty ? shrinkIfWorthIt() : shrink(for: waiting) else { return }
       recycle()
     }
+    for address in trigger.takeShrinks() { answer(address, .stopped) }
   }
 
   /// False when the database failed for good. A full disk is no such failure: the log keeps what it has, and the next
@@ -148,12 +177,32 @@ package final class CheckpointThread: @unchecked Sendable {
   }
 
   /// Where less than half of the file is in use, its end goes back to the file system. False when the database failed.
-  private func shrink() -> Bool {
+  private func shrinkIfWorthIt() -> Bool {
     let figures = database.statistics
     let used = figures.liveBytes + figures.pendingBytes
     let now = monotonicNanoseconds()
     guard figures.fileBytes > 2 * used + Self.shrinkBytes, now >= shrinkDue_ns else { return true }
     shrinkDue_ns = now + Self.shrinkInterval_ns
+    var refusal: StatusError?
+    return shrink(&refusal)
+  }
+
+  /// The same because clients asked for it: what can be given back now is, and they are told.
+  private func shrink(for waiting: [ReplyAddress]) -> Bool {
+    var refusal: StatusError?
+    let goesOn = shrink(&refusal)
+    for address in waiting { answer(address, goesOn ? refusal : .stopped) }
+    return goesOn
+  }
+
+  private func answer(_ address: ReplyAddress, _ error: StatusError?) {
+    var text = error?.message ?? ""
+    text.withUTF8 {
+      sink.reply(to: address, status: (error?.code ?? .ok).rawValue, body: UnsafeRawBufferPointer($0))
+    }
+  }
+
+  private func shrink(_ refusal: inout StatusError?) -> Bool {
     do {
       let report = try database.shrink { trigger.goesOn }
       noteDurable()
@@ -163,14 +212,18 @@ package final class CheckpointThread: @unchecked Sendable {
           metadata: ["before": "\(report.before)", "after": "\(report.after)"])
       } else if report.outcome == .held {
         logger.info("a reader keeps the database file from shrinking")
+      } else if report.outcome == .stopped {
+        refusal = .stopped
       }
       return true
     } catch .noSpace {
+      refusal = .noSpace
       return true
     } catch .corrupt(let page, let reason) {
       // Scrubbing and reads will say so too; a shorter file is not worth stopping for.
       logger.error(
         "a damaged page keeps the database file from shrinking", metadata: ["page": "\(page)", "reason": "\(reason)"])
+      refusal = StatusError(.dataLoss, "needletail: page \(page) is damaged: \(reason)")
       return true
     } catch {
       latch.fail("shrinking the database: \(error)")

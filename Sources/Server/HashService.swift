@@ -102,7 +102,8 @@ package final class HashService: @unchecked Sendable {
       revision: Int64(clamping: found.currentRevision), raftTerm: status.term.load(ordering: .relaxed))
     answer.hash = found.hash
     if job.revision != nil {
-      answer.compactRevision = Int64(clamping: found.compactedRevision)
+      // etcd's word for a history that is whole.
+      answer.compactRevision = found.compactedRevision == 0 ? -1 : Int64(clamping: found.compactedRevision)
       answer.hashRevision = Int64(clamping: found.revision)
     }
     answer.encoded().withUnsafeBytes { sink.reply(to: job.reply, status: 0, body: $0) }

@@ -15,13 +15,20 @@ package final class KVServer: Sendable {
   let hashes: HashService
   let quota: Quota
   let watch: WatchHub
+  let recipes: RecipeThread
+  private let checkpoints: CheckpointTrigger
+  let member: MemberOptions
   private let requestLimit: Int
   private let txnOperationsMax: Int
 
   package init(
     _ store: Store, status: NodeStatus, consensus: any Consensus, leases: LeaseThread, snapshots: SnapshotService,
-    watch: WatchHub, hashes: HashService, quota: Quota, requestLimit: Int, txnOperationsMax: Int
+    watch: WatchHub, hashes: HashService, recipes: RecipeThread, checkpoints: CheckpointTrigger, member: MemberOptions,
+    quota: Quota, requestLimit: Int, txnOperationsMax: Int
   ) {
+    self.recipes = recipes
+    self.checkpoints = checkpoints
+    self.member = member
     self.leases = leases
     self.txnOperationsMax = txnOperationsMax
     self.store = store
@@ -131,6 +138,10 @@ package final class KVServer: Sendable {
   package func snapshot(_ body: UnsafeRawBufferPointer, reply: ReplyAddress) throws(StatusError) {
     try snapshots.read(body, reply: reply)
   }
+
+  /// Gives free space back to the file system, as far as nobody needs it. The answer, which is empty as etcd's, comes
+  /// through the reply sink.
+  package func defragment(reply: ReplyAddress) throws(StatusError) { try checkpoints.askToShrink(reply: reply) }
 
   func propose(
     _ tag: CommandTag, _ body: UnsafeRawBufferPointer, _ reply: ReplyAddress?

@@ -24,6 +24,7 @@ package struct NodeOptions: Sendable {
   package var watch = WatchOptions()
   package var scrub = ScrubOptions()
   package var quota = QuotaOptions()
+  package var member = MemberOptions()
   /// Bound of one request in bytes; etcd's default.
   package var requestLimit = 1_572_864
   /// Most operations of one transaction; etcd's default.
@@ -58,6 +59,7 @@ package final class Node: @unchecked Sendable {
   private let hashes: HashService
   package let quota: Quota
   package let watch: WatchHub
+  private let recipes: RecipeThread
   private let scrub: ScrubThread
 
   /// Takes the directory's lock, opens the tree, and brings it up to the end of the log: when this returns, reads see
@@ -88,6 +90,8 @@ package final class Node: @unchecked Sendable {
     status = NodeStatus(term: max(1, start.term), applied: opened.lastIndex)
     status.checkpointed.store(database.durableWords[StoreWord.appliedIndex], ordering: .relaxed)
     let status = status
+    let inbox = try Inbox<RecipeThread.Message>()
+    let sink = RecipeSink(sink, inbox)
     latch = Latch(logger) { reason in
       // Nothing more is taken: it could not be answered.
       status.isStopping.store(true, ordering: .releasing)
@@ -105,7 +109,7 @@ package final class Node: @unchecked Sendable {
     let node = singleNode
     let physicalCompactions = applier.physicalCompactions
     checkpointThread = CheckpointThread(
-      database, trigger: checkpoints, status: status, latch: latch, logger: logger,
+      database, trigger: checkpoints, status: status, sink: sink, latch: latch, logger: logger,
       released: { physicalCompactions.release(through: $0, sink) }
     ) { node.recycleSoon() }
     autoCompaction = AutoCompactionThread(
@@ -120,11 +124,14 @@ package final class Node: @unchecked Sendable {
     hashes = HashService(store, status: status, sink: sink)
     watch = try WatchHub(store, status: status, sink: sink, latch: latch, options: options.watch, logger: logger)
     apply.feed = watch.feed
+    recipes = RecipeThread(store, inbox, status: status, sink: sink, latch: latch, logger: logger)
     server = KVServer(
       store, status: status, consensus: singleNode, leases: leases, snapshots: snapshots, watch: watch, hashes: hashes,
-      quota: quota, requestLimit: requestLimit, txnOperationsMax: options.txnOperationsMax)
+      recipes: recipes, checkpoints: checkpoints, member: options.member, quota: quota, requestLimit: requestLimit,
+      txnOperationsMax: options.txnOperationsMax)
     let server = server
     apply.raiseNoSpace = { server.raiseNoSpace() }
+    recipes.server = server
     logger.info(
       "recovered",
       metadata: [
@@ -140,6 +147,7 @@ package final class Node: @unchecked Sendable {
     try apply.start()
     try singleNode.start()
     try leases.start()
+    try recipes.start()
     try autoCompaction.start()
     try snapshots.start()
     try hashes.start()
@@ -151,6 +159,7 @@ package final class Node: @unchecked Sendable {
   /// tree is checkpointed, so that the next start replays nothing.
   package func stop() {
     autoCompaction.stop()
+    recipes.stop()
     leases.stop()
     scrub.stop()
     snapshots.stop()
@@ -161,6 +170,7 @@ package final class Node: @unchecked Sendable {
     // They hold each other.
     apply.leases = nil
     apply.raiseNoSpace = nil
+    recipes.server = nil
     checkpointThread.stop()
     if latch.failure == nil, !status.isApplyStalled.load(ordering: .relaxed) { _ = checkpointThread.checkpoint() }
     database.close()

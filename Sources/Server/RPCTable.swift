@@ -21,8 +21,60 @@ package enum RPC: UInt8, CaseIterable, Sendable {
   case hash
   case hashKV
   case rangeStream
+  case defragment
+  case moveLeader
+  case memberList
+  case memberAdd
+  case memberRemove
+  case memberUpdate
+  case memberPromote
+  case lock
+  case unlock
+  case campaign
+  case proclaim
+  case leader
+  case observe
+  case resign
 
   package static var count: Int { allCases.count }
+
+  /// Its number in the native protocol's frames.
+  package var method: Method {
+    switch self {
+    case .range: .range
+    case .put: .put
+    case .deleteRange: .deleteRange
+    case .txn: .txn
+    case .compact: .compact
+    case .watch: .watch
+    case .leaseGrant: .leaseGrant
+    case .leaseRevoke: .leaseRevoke
+    case .leaseKeepAlive: .leaseKeepAlive
+    case .leaseTimeToLive: .leaseTimeToLive
+    case .leaseLeases: .leaseLeases
+    case .status: .status
+    case .health: .health
+    case .snapshot: .snapshot
+    case .alarm: .alarm
+    case .hash: .hash
+    case .hashKV: .hashKV
+    case .rangeStream: .rangeStream
+    case .defragment: .defragment
+    case .moveLeader: .moveLeader
+    case .memberList: .memberList
+    case .memberAdd: .memberAdd
+    case .memberRemove: .memberRemove
+    case .memberUpdate: .memberUpdate
+    case .memberPromote: .memberPromote
+    case .lock: .lock
+    case .unlock: .unlock
+    case .campaign: .campaign
+    case .proclaim: .proclaim
+    case .leader: .leader
+    case .observe: .observe
+    case .resign: .resign
+    }
+  }
 
   /// Nil for a method that this server does not have.
   @inline(__always)
@@ -46,6 +98,20 @@ package enum RPC: UInt8, CaseIterable, Sendable {
     case .hash: self = .hash
     case .hashKV: self = .hashKV
     case .rangeStream: self = .rangeStream
+    case .defragment: self = .defragment
+    case .moveLeader: self = .moveLeader
+    case .memberList: self = .memberList
+    case .memberAdd: self = .memberAdd
+    case .memberRemove: self = .memberRemove
+    case .memberUpdate: self = .memberUpdate
+    case .memberPromote: self = .memberPromote
+    case .lock: self = .lock
+    case .unlock: self = .unlock
+    case .campaign: self = .campaign
+    case .proclaim: self = .proclaim
+    case .leader: self = .leader
+    case .observe: self = .observe
+    case .resign: self = .resign
     default: return nil
     }
   }
@@ -56,7 +122,10 @@ package enum RPC: UInt8, CaseIterable, Sendable {
     case .range, .put, .deleteRange, .txn, .compact, .rangeStream: "etcdserverpb.KV"
     case .watch: "etcdserverpb.Watch"
     case .leaseGrant, .leaseRevoke, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases: "etcdserverpb.Lease"
-    case .status, .snapshot, .alarm, .hash, .hashKV: "etcdserverpb.Maintenance"
+    case .status, .snapshot, .alarm, .hash, .hashKV, .defragment, .moveLeader: "etcdserverpb.Maintenance"
+    case .memberList, .memberAdd, .memberRemove, .memberUpdate, .memberPromote: "etcdserverpb.Cluster"
+    case .lock, .unlock: "v3lockpb.Lock"
+    case .campaign, .proclaim, .leader, .observe, .resign: "v3electionpb.Election"
     case .health: "grpc.health.v1.Health"
     }
   }
@@ -81,6 +150,20 @@ package enum RPC: UInt8, CaseIterable, Sendable {
     case .hash: "Hash"
     case .hashKV: "HashKV"
     case .rangeStream: "RangeStream"
+    case .defragment: "Defragment"
+    case .moveLeader: "MoveLeader"
+    case .memberList: "MemberList"
+    case .memberAdd: "MemberAdd"
+    case .memberRemove: "MemberRemove"
+    case .memberUpdate: "MemberUpdate"
+    case .memberPromote: "MemberPromote"
+    case .lock: "Lock"
+    case .unlock: "Unlock"
+    case .campaign: "Campaign"
+    case .proclaim: "Proclaim"
+    case .leader: "Leader"
+    case .observe: "Observe"
+    case .resign: "Resign"
     }
   }
 
@@ -88,21 +171,31 @@ package enum RPC: UInt8, CaseIterable, Sendable {
   /// of alarms, are the exceptions.
   package var isWrite: Bool {
     switch self {
-    case .put, .deleteRange, .txn, .compact, .leaseGrant, .leaseRevoke, .alarm: true
-    case .range, .watch, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases, .status, .health, .snapshot, .hash, .hashKV,
-      .rangeStream:
-      false
+    case .put, .deleteRange, .txn, .compact, .leaseGrant, .leaseRevoke, .alarm, .unlock, .proclaim, .resign: true
+    default: false
     }
   }
 
-  /// True where requests and answers are streams: a call lasts as long as its client likes.
-  package var isStream: Bool { self == .watch || self == .leaseKeepAlive }
+  /// True where answers are a stream, of most of them requests too: a call lasts as long as its client likes.
+  package var isStream: Bool { self == .watch || self == .leaseKeepAlive || self == .observe }
+
+  /// True where the one answer comes when others have done something: the address that it goes to must say so.
+  package var isPatient: Bool { self == .lock || self == .campaign }
 
   /// True where another thread answers later.
   package var isDeferred: Bool {
     switch self {
-    case .leaseKeepAlive, .leaseTimeToLive, .leaseLeases, .snapshot, .hash, .hashKV: true
+    case .leaseKeepAlive, .leaseTimeToLive, .leaseLeases, .snapshot, .hash, .hashKV, .defragment, .lock, .campaign: true
     default: isWrite
+    }
+  }
+
+  /// What etcd's metrics call the kind of the call.
+  package var grpcType: String {
+    switch self {
+    case .watch, .leaseKeepAlive: "bidi_stream"
+    case .observe, .rangeStream, .snapshot: "server_stream"
+    default: "unary"
     }
   }
 }

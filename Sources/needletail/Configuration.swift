@@ -10,6 +10,7 @@ struct Configuration {
   let dataDirectory: String
   let listenAddresses: [ListenAddress]
   let advertisedURLs: [String]
+  let peerURLs: [String]
   let logLevel: Logger.Level
   let autoCompaction: AutoCompactionOptions.Mode
   let requestBytesMax: Int
@@ -34,6 +35,9 @@ struct Configuration {
     advertisedURLs =
       flags["advertise-client-urls"].map { $0.split(separator: ",").map(String.init) }
       ?? listenAddresses.map(\.description)
+    peerURLs =
+      flags["initial-advertise-peer-urls"].map { $0.split(separator: ",").map(String.init) }
+      ?? ["http://localhost:2380"]
     logLevel = try Configuration.level(flags["log-level"] ?? "info")
     txnOperationsMax = try flags.integer("max-txn-ops", in: 1...1 << 20) ?? 128
     autoCompaction = try flags.autoCompaction()

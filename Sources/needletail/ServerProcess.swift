@@ -108,6 +108,9 @@ struct ServerProcess {
     options.requestLimit = configuration.requestBytesMax
     options.autoCompaction.mode = configuration.autoCompaction
     options.txnOperationsMax = configuration.txnOperationsMax
+    options.member.name = configuration.name
+    options.member.clientURLs = configuration.advertisedURLs
+    options.member.peerURLs = configuration.peerURLs
     options.quota.configuredBytes = configuration.quotaBytes
     options.scrub.rate_mib = configuration.scrubRate_mib
     options.watch.progress_ms = configuration.watchProgress_ms

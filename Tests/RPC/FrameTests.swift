@@ -42,7 +42,9 @@ private func frame(_ body: [UInt8], method: UInt16 = 1, flags: UInt16 = 0, strea
 
   @Test func methodNumbers() {
     let numbers = Method.allCases.map(\.rawValue)
-    #expect(numbers == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 16, 17, 18, 19, 20, 21])
+    #expect(
+      numbers == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 15, 16, 17, 18, 19, 20, 21, 22, 23] + Array(32...36)
+        + Array(48...54))
   }
 
   @Test func severalFramesAndARest() throws {

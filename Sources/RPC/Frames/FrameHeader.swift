@@ -15,12 +15,28 @@ package enum Method: UInt16, CaseIterable, Sendable {
   case leaseKeepAlive = 10
   case leaseTimeToLive = 11
   case leaseLeases = 12
+  /// Gives up the call on its stream; has no answer of its own.
+  case cancel = 15
   case status = 16
   case health = 17
   case snapshot = 18
   case alarm = 19
   case hash = 20
   case hashKV = 21
+  case defragment = 22
+  case moveLeader = 23
+  case memberList = 32
+  case memberAdd = 33
+  case memberRemove = 34
+  case memberUpdate = 35
+  case memberPromote = 36
+  case lock = 48
+  case unlock = 49
+  case campaign = 50
+  case proclaim = 51
+  case leader = 52
+  case observe = 53
+  case resign = 54
 }
 
 /// Bits of a header's flags.

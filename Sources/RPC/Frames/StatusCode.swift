@@ -79,4 +79,21 @@ extension StatusError {
   public static let stopped = StatusError(.unavailable, "etcdserver: server stopped")
   public static let timedOut = StatusError(.unavailable, "etcdserver: request timed out")
   public static let corrupt = StatusError(.dataLoss, "etcdserver: corrupt cluster")
+  public static let memberNotFound = StatusError(.notFound, "etcdserver: member not found")
+  public static let badMemberURLs = StatusError(.invalidArgument, "etcdserver: given member URLs are invalid")
+  public static let peerURLExists = StatusError(.failedPrecondition, "etcdserver: Peer URLs already exists")
+  public static let memberNotLearner = StatusError(
+    .failedPrecondition, "etcdserver: can only promote a learner member")
+  public static let notEnoughStarted = StatusError(
+    .unknown, "etcdserver: re-configuration failed due to not enough started members")
+  public static let badLeaderTransferee = StatusError(
+    .failedPrecondition, "etcdserver: bad leader transferee")
+  public static let cancelled = StatusError(.cancelled, "context canceled")
+  public static let deadlineExceeded = StatusError(.deadlineExceeded, "context deadline exceeded")
+
+  // Of the recipes that etcd's server runs with a client of its own: all of them are Unknown.
+  public static let sessionExpired = StatusError(.unknown, "mutex: session is expired")
+  public static let notLeader = StatusError(.unknown, "election: not leader")
+  public static let noElectionLeader = StatusError(.unknown, "election: no leader")
+  public static let missingLeaderKey = StatusError(.unknown, "\"leader\" field must be provided")
 }

@@ -122,7 +122,11 @@ package struct ConnectionTable {
   @usableFromInline
   package mutating func answered(_ address: ReplyAddress) -> ConnectionPointer? {
     guard let connection = find(slot: address.slot, generation: address.generation) else { return nil }
-    connection.pointee.deferredAnswers -= 1
+    if _slowPath(address.isPatient) {
+      connection.pointee.endPatientCall()
+    } else {
+      connection.pointee.deferredAnswers -= 1
+    }
     touch(connection)
     return connection
   }
@@ -386,15 +390,28 @@ package struct ConnectionTable {
     touch(connection)
   }
 
-  /// Lets every connection finish what was decoded and close; after the time given they are cut off.
+  /// From here on nobody is accepted; connections that are not over after the time given are cut off.
   mutating func beginStop(within_ms: Int32) {
     guard stopDeadline_ms == nil else { return }
     stopDeadline_ms = now_ms + UInt64(max(within_ms, 0))
     nextSweep_ms = now_ms
-    for slot in 0..<used where live[slot] {
-      records[slot].finish()
-      touch(records + slot)
+  }
+
+  /// The first connection at this slot or behind it; the slot moves on.
+  @usableFromInline
+  func occupied(from slot: inout Int) -> ConnectionPointer? {
+    while slot < used {
+      slot += 1
+      if live[slot - 1] { return records + slot - 1 }
     }
+    return nil
+  }
+
+  /// Lets a connection finish what was decoded and close, unless its handler sees to that.
+  @usableFromInline
+  mutating func stop(_ connection: ConnectionPointer, handlerEnds: Bool) {
+    if !handlerEnds { connection.pointee.finish() }
+    touch(connection)
   }
 
   func forEach(_ body: (ConnectionPointer) -> Void) {

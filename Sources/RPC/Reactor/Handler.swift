@@ -1,5 +1,4 @@
-// The seam between bytes and meaning. The reactor is generic over it and specialises where the handler lives, so that
-// no
+// The seam between bytes and meaning. The reactor is generic over it and specialises where the handler lives, so that no
 // call in the loop is dynamic; a handler is a struct whose hot fields are pointers and integers.
 
 /// What happens on one reactor, in order: `beginBatch`, then any number of the others, then `endBatch`, then everything
@@ -25,6 +24,13 @@ package protocol Handler {
   /// What was written to the connection has left, all but a little: it had asked to be told.
   mutating func drained(_ connection: ConnectionPointer)
 
+  /// Once in each turn of the loop, which comes at least twice a second: what is due by the clock. The table finds
+  /// connections, and is told which of them were written to.
+  mutating func turn(_ table: inout ConnectionTable)
+
+  /// The server stops. True where the handler will end the connection itself, soon; otherwise nothing more is read from it.
+  mutating func stopping(_ connection: ConnectionPointer) -> Bool
+
   /// The stream ended with an unfinished request in it, or a deadline passed: a last chance to append a word.
   mutating func abandoned(_ connection: ConnectionPointer, _ reason: AbandonReason)
 
@@ -39,6 +45,8 @@ extension Handler {
   // Most handlers have no streams.
   @inlinable package mutating func delivered(_ delivery: AnyObject, _ table: inout ConnectionTable) {}
   @inlinable package mutating func drained(_ connection: ConnectionPointer) {}
+  @inlinable package mutating func turn(_ table: inout ConnectionTable) {}
+  @inlinable package mutating func stopping(_ connection: ConnectionPointer) -> Bool { false }
 }
 
 @usableFromInline

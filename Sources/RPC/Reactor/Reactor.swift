@@ -14,6 +14,7 @@ package enum Reactor {
     while try transport.wait() {
       handler.beginBatch()
       takeMail(&transport, &handler)
+      handler.turn(&transport.table)
       while let arrival = transport.next() {
         let connection = arrival.connection
         let bytes = transport.begin(arrival)
@@ -49,10 +50,23 @@ package enum Reactor {
         handler.complete(connection, message)
       case .delivery:
         if let object = message.object { handler.delivered(object, &transport.table) }
-      case .adopt, .stop:
+      case .adopt:
         transport.control(message)
+      case .stop:
+        transport.control(message)
+        stop(&transport, &handler)
       }
       mail = Mailbox.next(after: message)
+    }
+  }
+}
+
+extension Reactor {
+  @inlinable
+  static func stop<T: Transport, H: Handler>(_ transport: inout T, _ handler: inout H) {
+    var slot = 0
+    while let connection = transport.table.occupied(from: &slot) {
+      transport.table.stop(connection, handlerEnds: handler.stopping(connection))
     }
   }
 }

@@ -70,6 +70,9 @@ package struct ReactorConnection {
 
   /// Requests handed to other threads whose answers have not come back.
   @usableFromInline package var deferredAnswers: Int32 = 0
+  /// Calls that wait for what others do. They hold back neither further requests nor the connection's end; who serves them
+  /// must hear of it.
+  package private(set) var patientCalls: Int32 = 0
   /// 0 while an answer is made in pieces, so that `mayAnswer` needs to look at nothing more.
   @usableFromInline var backlogLimit: Int
   private let backlogLimitOfConnection: Int
@@ -112,6 +115,16 @@ package struct ReactorConnection {
   /// Counts a request that another thread will answer through the mailbox.
   @inlinable package mutating func deferAnswer() { deferredAnswers &+= 1 }
 
+  /// Counts a call whose answer's address `isPatient`; false where the connection has as many as it may.
+  package mutating func beginPatientCall() -> Bool {
+    guard patientCalls < deferredLimit else { return false }
+    patientCalls += 1
+    return true
+  }
+
+  /// Such a call was refused at once, or its answer has come.
+  package mutating func endPatientCall() { patientCalls -= 1 }
+
   /// An answer begins that is made in pieces, each when the one before has drained: the handler's `receive` is called for
   /// them, until `endPieces`. A stop waits for it as for a deferred answer.
   package mutating func beginPieces() {
@@ -125,6 +138,13 @@ package struct ReactorConnection {
     backlogLimit = backlogLimitOfConnection
     deferredAnswers &-= 1
   }
+
+  /// Whether more may be appended to the output.
+  @inlinable package var hasRoom: Bool { backlog < backlogLimit }
+
+  /// Has the handler's `receive` called, with or without news, when what is in the output has mostly left; until then
+  /// nothing is read. For a handler that has more to send than the output may hold.
+  package mutating func pauseUntilDrained() { flags.insert(.paused) }
 
   @inlinable package var isProducing: Bool { flags.contains(.producing) }
   /// Has the handler's `drained` called when the answers have left, all but a little.

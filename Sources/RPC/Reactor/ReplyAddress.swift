@@ -15,6 +15,9 @@ package struct ReplyAddress: Sendable {
   package var stream: UInt32
   /// The answer is one of a stream's: others may follow.
   package var isStreamed = false
+  /// The call lasts until somebody else does something, a lock for instance: it is counted by `beginPatientCall`, and its
+  /// connection does not wait for its answer when it ends.
+  package var isPatient = false
   /// Bytes of the request message, for the logs.
   package var requestBytes: UInt32
   /// When the request was decoded (monotonic nanoseconds).

@@ -18,11 +18,7 @@ extension Faces {
           closing: true)
         return bytes.count
       case .malformed:
-        if rest.starts(with: "PRI * HTTP/2".utf8) {
-          appendHTTP(connection, 505, "HTTP Version Not Supported", "HTTP/2 is not spoken here\n", closing: true)
-        } else {
-          appendHTTP(connection, 400, "Bad Request", "malformed request\n", closing: true)
-        }
+        appendHTTP(connection, 400, "Bad Request", "malformed request\n", closing: true)
         return bytes.count
       case .head(let head):
         consumed += head.byteCount

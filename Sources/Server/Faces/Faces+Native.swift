@@ -44,12 +44,7 @@ extension Faces {
 
   @inline(__always)
   private mutating func serve(_ connection: ConnectionPointer, _ frame: Frame) {
-    guard let rpc = RPC(method: frame.header.rawMethod) else {
-      connection.pointee.output.appendErrorFrame(
-        rawMethod: frame.header.rawMethod, stream: frame.header.stream, code: .unimplemented,
-        message: "unknown method \(frame.header.rawMethod)")
-      return
-    }
+    guard let rpc = RPC(method: frame.header.rawMethod) else { return serveNoCall(connection, frame.header) }
     if _slowPath(rpc.isStream), serveStream(connection, frame, rpc) { return }
     var call = Call(rpc, requestBytes: frame.body.count, startedAt_ns: now_ns)
     call.body = frame.body
@@ -64,6 +59,15 @@ extension Faces {
       connection.pointee.output.truncate(to: mark)
       fail(connection, call, frame, error)
     }
+  }
+
+  /// A method that is none of the table's.
+  @inline(never)
+  private func serveNoCall(_ connection: ConnectionPointer, _ header: FrameHeader) {
+    if header.method == .cancel { return server.cancel(address(connection, header)) }
+    connection.pointee.output.appendErrorFrame(
+      rawMethod: header.rawMethod, stream: header.stream, code: .unimplemented,
+      message: "unknown method \(header.rawMethod)")
   }
 
   @inline(never)
@@ -86,100 +90,19 @@ extension Faces {
   private mutating func handle(
     _ rpc: RPC, _ connection: ConnectionPointer, _ frame: Frame
   ) throws(StatusError) -> Bool {
-    switch rpc {
-    case .range:
-      let request: RangeRequestView
-      do { request = try RangeRequestView(frame.body) } catch { throw malformed("RangeRequest", error) }
-      let at = connection.pointee.output.openFrame()
-      try server.range(view(), request, into: &connection.pointee.output)
-      closeFrame(connection, at, frame.header)
-      return true
-    case .put:
-      try server.put(frame.body, reply: address(connection, frame.header))
-      connection.pointee.deferAnswer()
-      return false
-    case .deleteRange:
-      try server.deleteRange(frame.body, reply: address(connection, frame.header))
-      connection.pointee.deferAnswer()
-      return false
-    case .leaseGrant, .leaseRevoke, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases:
-      try handleLease(rpc, connection, frame)
-      connection.pointee.deferAnswer()
-      return false
-    case .compact:
-      try server.compact(frame.body, reply: address(connection, frame.header))
-      connection.pointee.deferAnswer()
-      return false
-    case .watch:
-      throw StatusError(.internal, "needletail: a watch is a stream")
-    case .txn:
-      return try handleMixed(.txn, connection, frame)
-    case .snapshot:
-      try server.snapshot(frame.body, reply: address(connection, frame.header))
-      connection.pointee.deferAnswer()
-      return false
-    case .rangeStream:
+    if rpc == .rangeStream {
       try beginPieces(.pieces, connection, frame)
       return false
-    case .alarm:
-      return try handleMixed(.alarm, connection, frame)
-    case .hash:
-      try server.hash(reply: address(connection, frame.header))
-      connection.pointee.deferAnswer()
-      return false
-    case .hashKV:
-      try server.hashKV(frame.body, reply: address(connection, frame.header))
-      connection.pointee.deferAnswer()
-      return false
-    case .status:
-      let at = connection.pointee.output.openFrame()
-      status().encode(to: &connection.pointee.output)
-      closeFrame(connection, at, frame.header)
-      return true
-    case .health:
-      if let illness = illness() { throw StatusError(.unavailable, illness) }
-      let at = connection.pointee.output.openFrame()
-      closeFrame(connection, at, frame.header)
-      return true
     }
-  }
-
-  /// Calls that are answered here where they only read, and through the log where they change something.
-  @inline(never)
-  private mutating func handleMixed(
-    _ rpc: RPC, _ connection: ConnectionPointer, _ frame: Frame
-  ) throws(StatusError) -> Bool {
     let at = connection.pointee.output.openFrame()
     let reply = address(connection, frame.header)
-    let isAnswered =
-      rpc == .alarm
-      ? try server.alarm(frame.body, pin: { view() }, reply: reply, into: &connection.pointee.output)
-      : try server.txn(frame.body, pin: { view() }, reply: reply, into: &connection.pointee.output)
-    guard isAnswered else {
+    guard try answer(rpc, frame.body, connection, reply) else {
       // Taken back: the answer gets a frame of its own when it comes.
       connection.pointee.output.truncate(to: at)
-      connection.pointee.deferAnswer()
       return false
     }
     closeFrame(connection, at, frame.header)
     return true
-  }
-
-  @inline(never)
-  private func handleLease(_ rpc: RPC, _ connection: ConnectionPointer, _ frame: Frame) throws(StatusError) {
-    let reply = address(connection, frame.header)
-    switch rpc {
-    case .leaseGrant: try server.grantLease(frame.body, reply: reply)
-    case .leaseRevoke: try server.revokeLease(frame.body, reply: reply)
-    case .leaseKeepAlive: try server.keepLeaseAlive(frame.body, reply: reply)
-    case .leaseTimeToLive: try server.leaseTimeToLive(frame.body, reply: reply)
-    default: try server.listLeases(frame.body, reply: reply)
-    }
-  }
-
-  @inline(never)
-  private func malformed(_ message: String, _ error: ProtoError) -> StatusError {
-    StatusError(.invalidArgument, "needletail: malformed \(message): \(error)")
   }
 
   @inline(__always)
@@ -223,37 +146,6 @@ extension Faces {
     let call = Call(rpc, requestBytes: Int(address.requestBytes), startedAt_ns: address.startedAt_ns)
     let code = StatusCode(rawValue: status) ?? .unknown
     chain.finished(call, Outcome(code: code, answerBytes: reply.body.count + FrameHeader.byteCount), connection)
-  }
-
-  // MARK: - Maintenance
-
-  private mutating func status() -> StatusResponse {
-    let node = server.status
-    let identity = server.store.identity
-    var answer = StatusResponse()
-    answer.header = ResponseHeader(
-      clusterID: identity.clusterID, memberID: identity.memberID,
-      revision: Int64(clamping: view().word(StoreWord.revision)), raftTerm: node.term.load(ordering: .relaxed))
-    answer.version = Version.compatible
-    answer.dbSize = Int64(clamping: context.figures.databaseBytes.load(ordering: .relaxed))
-    answer.dbSizeInUse = Int64(clamping: context.figures.databaseLiveBytes.load(ordering: .relaxed))
-    answer.leader = answer.header.memberID
-    answer.raftIndex = node.committed.load(ordering: .relaxed)
-    answer.raftTerm = node.term.load(ordering: .relaxed)
-    answer.raftAppliedIndex = node.applied.load(ordering: .relaxed)
-    if let illness = illness() { answer.errors = [illness] }
-    answer.errors += node.alarms.list.map { AlarmMember($0).description }
-    return answer
-  }
-
-  /// Why this server can't do all of its work now; nil while it can.
-  func illness(excludingNoSpace: Bool = false) -> String? {
-    if let failure = context.latch.failure { return failure }
-    let node = server.status
-    if node.isStopping.load(ordering: .relaxed) { return "etcdserver: server stopped" }
-    if let damage = node.scrub.illness { return damage }
-    let isFull = node.isLogFull.load(ordering: .relaxed) || node.isApplyStalled.load(ordering: .relaxed)
-    return isFull && !excludingNoSpace ? "NOSPACE: no space left on the data directory's disk" : nil
   }
 }
 

@@ -14,10 +14,10 @@ extension Faces {
       continueStream(connection, frame, rpc, entry)
       return true
     }
-    if rpc != .watch, frame.header.isEndOfStream { return false }
+    if rpc == .leaseKeepAlive, frame.header.isEndOfStream { return false }
     let call = Call(rpc, requestBytes: frame.body.count, startedAt_ns: now_ns)
     let streams = NativeStreams.made(for: connection)
-    let answers = rpc == .watch ? ResponseStream(address(connection, frame.header)) : nil
+    let answers = rpc != .leaseKeepAlive ? ResponseStream(address(connection, frame.header)) : nil
     let entry = NativeStreams.Entry(rpc, startedAt_ns: now_ns, answers: answers)
     streams.entries[id] = entry
     do throws(StatusError) {
@@ -57,7 +57,13 @@ extension Faces {
   private mutating func take(
     _ connection: ConnectionPointer, _ frame: Frame, _ entry: NativeStreams.Entry
   ) throws(StatusError) {
-    if let answers = entry.answers {
+    if let answers = entry.answers, entry.rpc == .observe {
+      guard !entry.hasBegun else {
+        throw StatusError(.invalidArgument, "needletail: Observe takes one message")
+      }
+      try server.observe(frame.body, on: answers)
+      entry.hasBegun = true
+    } else if let answers = entry.answers {
       try server.watch(frame.body, on: answers, revision: view().word(StoreWord.revision))
     } else {
       var reply = address(connection, frame.header)
@@ -73,8 +79,8 @@ extension Faces {
   private mutating func endIfAnswered(_ connection: ConnectionPointer, _ id: UInt32, _ entry: NativeStreams.Entry) {
     guard entry.waiting == 0 else { return }
     NativeStreams.of(connection)?.entries[id] = nil
-    if let answers = entry.answers { server.endWatch(answers) }
-    sendFrame(connection, method(entry.rpc), FrameFlags.answer | FrameFlags.endOfStream, id) { _ in }
+    endAnswers(entry)
+    sendFrame(connection, entry.rpc.method.rawValue, FrameFlags.answer | FrameFlags.endOfStream, id) { _ in }
     finished(entry, .ok, connection)
   }
 
@@ -83,13 +89,16 @@ extension Faces {
   ) {
     entry.hasFailed = true
     if entry.hasClientEnded { NativeStreams.of(connection)?.entries[header.stream] = nil }
-    if let answers = entry.answers { server.endWatch(answers) }
+    endAnswers(entry)
     connection.pointee.output.appendErrorFrame(
       rawMethod: header.rawMethod, stream: header.stream, code: error.code, message: error.message)
     finished(entry, error.code, connection)
   }
 
-  private func method(_ rpc: RPC) -> UInt16 { (rpc == .watch ? Method.watch : Method.leaseKeepAlive).rawValue }
+  private func endAnswers(_ entry: NativeStreams.Entry) {
+    guard let answers = entry.answers else { return }
+    if entry.rpc == .observe { server.endObserve(answers) } else { server.endWatch(answers) }
+  }
 
   private mutating func finished(_ entry: NativeStreams.Entry, _ code: StatusCode, _ connection: ConnectionPointer?) {
     let call = Call(entry.rpc, requestBytes: 0, startedAt_ns: entry.startedAt_ns)
@@ -134,8 +143,15 @@ extension Faces {
       guard let connection else { continue }
       connection.pointee.deferredAnswers -= item.requestsTaken
       guard item.hasMessage, let entry, !entry.hasFailed, !connection.pointee.isFinishing else { continue }
-      sendFrame(connection, Method.watch.rawValue, FrameFlags.answer, item.stream.address.stream) {
+      let address = item.stream.address
+      let flags = item.endCode == nil ? FrameFlags.answer : FrameFlags.answer | FrameFlags.endOfStream
+      sendFrame(connection, address.method, flags, address.stream, status: (item.endCode ?? .ok).rawValue) {
         delivery.append(item, to: &$0)
+      }
+      if let code = item.endCode {
+        entry.hasFailed = true
+        if entry.hasClientEnded { NativeStreams.of(connection)?.entries[address.stream] = nil }
+        finished(entry, code, connection)
       }
       entry.unsentBytes += item.byteCount
       connection.pointee.tellDrained()
@@ -149,14 +165,15 @@ extension Faces {
       guard let answers = entry.answers else { continue }
       let isAwaited = answers.take(entry.unsentBytes)
       entry.unsentBytes = 0
-      if isAwaited { server.watchDrained(answers) }
+      guard isAwaited else { continue }
+      if entry.rpc == .observe { server.observeDrained(answers) } else { server.watchDrained(answers) }
     }
   }
 
   mutating func closeStreams(_ connection: ConnectionPointer) {
     guard let streams = NativeStreams.removed(from: connection) else { return }
     for entry in streams.entries.values where !entry.hasFailed {
-      if let answers = entry.answers { server.endWatch(answers) }
+      endAnswers(entry)
       finished(entry, .cancelled, connection)
     }
   }

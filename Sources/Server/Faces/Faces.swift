@@ -4,6 +4,7 @@
 // integers
 // on the hot path; the class references in it are constants that the loop never copies.
 import CNeedletail
+import Glibc
 import Logging
 import NeedletailBackend
 import NeedletailBytes
@@ -20,11 +21,13 @@ package final class FaceContext: Sendable {
   /// Writes that one reactor may have on their way.
   package let writesMax = 65_536
   package let slowRequest_ms: UInt64
+  package let http2: HTTP2Limits
 
   package init(
     server: KVServer, metrics: MetricsPage, figures: ServerFigures, latch: Latch, logger: Logger,
-    requestBytesMax: Int, slowRequest_ms: UInt64
+    requestBytesMax: Int, slowRequest_ms: UInt64, http2: HTTP2Limits = HTTP2Limits()
   ) {
+    self.http2 = http2
     self.server = server
     self.metrics = metrics
     self.figures = figures
@@ -41,6 +44,7 @@ package struct Faces: Handler {
     static let unknown: UInt8 = 0
     static let native: UInt8 = 1
     static let http: UInt8 = 2
+    static let grpc: UInt8 = 3
   }
 
   let context: FaceContext
@@ -53,6 +57,9 @@ package struct Faces: Handler {
   /// Answers that are being made in pieces, by the slots of their connections.
   var pieces: [UInt32: PiecewiseAnswer] = [:]
 
+  /// What the HTTP/2 sessions of this reactor share.
+  let http2: HTTP2PoolPointer
+
   private let reader: ReaderHandle
   private var pinned: SnapshotView?
 
@@ -61,7 +68,14 @@ package struct Faces: Handler {
     self.context = context
     server = context.server
     self.reactor = UInt16(reactor)
-    reader = try context.server.makeReader()
+    guard let http2 = HTTP2Pool.make(context.http2, GRPCRoutes.all) else {
+      throw .system(operation: "nghttp2", path: "", code: ENOMEM)
+    }
+    self.http2 = http2
+    do throws(ServerError) { reader = try context.server.makeReader() } catch {
+      HTTP2Pool.destroy(http2)
+      throw error
+    }
     chain = InterceptorChain(
       metrics: MetricsInterceptor(metrics),
       slowRequests: SlowRequestInterceptor(
@@ -72,12 +86,14 @@ package struct Faces: Handler {
   package func close() {
     reader.free()
     chain.metrics.free()
+    HTTP2Pool.destroy(http2)
   }
 
   // MARK: - Batches
 
   package mutating func beginBatch() {
     now_ns = nt_nanoseconds()
+    http2.pointee.now_ns = now_ns
     chain.metrics.beginBatch(at: now_ns)
   }
 
@@ -102,6 +118,7 @@ package struct Faces: Handler {
 
   package mutating func receive(_ connection: ConnectionPointer, _ bytes: UnsafeRawBufferPointer) -> Int {
     if _fastPath(connection.pointee.face == Kind.native) { return receiveNative(connection, bytes) }
+    if connection.pointee.face == Kind.grpc { return receiveGRPC(connection, bytes) }
     if connection.pointee.face == Kind.http { return receiveHTTP(connection, bytes) }
     return sniff(connection, bytes)
   }
@@ -124,13 +141,18 @@ package struct Faces: Handler {
         refuse(connection, .invalidArgument, "neither the native protocol nor HTTP")
         return bytes.count
       }
+      switch HTTP2Preface.match(bytes) {
+      case .incomplete: return 0
+      case .matched: return beginGRPC(connection, bytes)
+      case .mismatched: break
+      }
       connection.pointee.face = Kind.http
       return receiveHTTP(connection, bytes)
     }
   }
 
   package mutating func complete(_ connection: ConnectionPointer?, _ reply: UnsafeMutablePointer<Mail>) {
-    // Only the native face has requests that are answered later.
+    if let connection, connection.pointee.face == Kind.grpc { return completeGRPC(connection, reply) }
     completeNative(connection, reply)
   }
 
@@ -139,6 +161,7 @@ package struct Faces: Handler {
       appendHTTP(connection, 408, "Request Timeout", "the request was not finished\n", closing: true)
       return
     }
+    if connection.pointee.face == Kind.grpc { return abandonedGRPC(connection) }
     switch reason {
     // In the middle of a frame nothing can be said.
     case _ where connection.pointee.isProducing: connection.pointee.finish()
@@ -150,7 +173,9 @@ package struct Faces: Handler {
 
   package mutating func closed(_ connection: ConnectionPointer) {
     if connection.pointee.isProducing { pieces[connection.pointee.slot] = nil }
-    if connection.pointee.faceState != 0 { closeStreams(connection) }
+    if connection.pointee.patientCalls > 0 { server.connectionClosed(reactor: reactor, connection) }
+    guard connection.pointee.faceState != 0 else { return }
+    if connection.pointee.face == Kind.grpc { closeGRPC(connection) } else { closeStreams(connection) }
   }
 
   package mutating func notice(_ notice: ReactorNotice) {

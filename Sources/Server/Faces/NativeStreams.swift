@@ -6,12 +6,14 @@ final class NativeStreams {
   final class Entry {
     let rpc: RPC
     let startedAt_ns: UInt64
-    /// Of a watch: who answers.
+    /// Of a watch or an observer: who answers.
     let answers: ResponseStream?
     /// Bytes of answers that have not left the connection's buffers.
     var unsentBytes = 0
     /// Messages that are answered one by one and are not answered yet.
     var waiting = 0
+    /// Its only message has come.
+    var hasBegun = false
     /// The client sends no more.
     var hasClientEnded = false
     /// Ended by an error: what the client still sends is thrown away, so that it opens no new stream.

@@ -21,8 +21,8 @@ package struct SlowRequestInterceptor: Interceptor {
 
   @inline(__always)
   package mutating func finished(_ call: Call, _ outcome: Outcome, _ connection: ConnectionPointer?) {
-    // A stream lasts as long as its client likes.
-    if _slowPath(call.rpc == .watch) { return }
+    // These last as long as clients like.
+    if _slowPath(call.rpc.isStream || call.rpc.isPatient) { return }
     // A deferred answer comes without its request's bytes; its start travelled with it.
     let isDeferred = call.body.baseAddress == nil && call.rpc.isDeferred
     let took_ms =

@@ -38,7 +38,7 @@ package final class MetricsPage: Sendable {
   }
 
   private func labels(_ rpc: RPC) -> String {
-    "grpc_type=\"\(rpc.isStream ? "bidi_stream" : "unary")\",grpc_service=\"\(rpc.service)\",grpc_method=\"\(rpc.name)\""
+    "grpc_type=\"\(rpc.grpcType)\",grpc_service=\"\(rpc.service)\",grpc_method=\"\(rpc.name)\""
   }
 
   private func handled(_ rpc: RPC, _ code: StatusCode) -> UInt64 { threads.reduce(0) { $0 + $1.handled(rpc, code) } }

@@ -11,6 +11,8 @@ package final class StreamDelivery: @unchecked Sendable {
     package var requestsTaken: Int32
     /// Whether there is a message: `head`, then the events.
     package var hasMessage: Bool
+    /// The stream is over: the message is an error's text, and nothing follows.
+    package let endCode: StatusCode?
     fileprivate var headStart: Int
     fileprivate var headCount: Int
     fileprivate var run: EventRun?
@@ -40,8 +42,8 @@ package final class StreamDelivery: @unchecked Sendable {
     let start = heads.count
     head(&heads)
     let item = Item(
-      stream: stream, requestsTaken: 0, hasMessage: true, headStart: start, headCount: heads.count - start, run: run,
-      from: from, to: to, eventCount: events)
+      stream: stream, requestsTaken: 0, hasMessage: true, endCode: nil, headStart: start,
+      headCount: heads.count - start, run: run, from: from, to: to, eventCount: events)
     items.append(item)
     return item.byteCount
   }
@@ -49,8 +51,18 @@ package final class StreamDelivery: @unchecked Sendable {
   func addTaken(_ stream: ResponseStream, requests: Int32) {
     items.append(
       Item(
-        stream: stream, requestsTaken: requests, hasMessage: false, headStart: 0, headCount: 0, run: nil, from: 0,
-        to: 0, eventCount: 0))
+        stream: stream, requestsTaken: requests, hasMessage: false, endCode: nil, headStart: 0, headCount: 0,
+        run: nil, from: 0, to: 0, eventCount: 0))
+  }
+
+  /// Ends the stream with an error.
+  func addEnd(_ stream: ResponseStream, _ code: StatusCode, _ text: String) {
+    let start = heads.count
+    heads.append(text)
+    items.append(
+      Item(
+        stream: stream, requestsTaken: 0, hasMessage: true, endCode: code, headStart: start,
+        headCount: heads.count - start, run: nil, from: 0, to: 0, eventCount: 0))
   }
 
   /// Appends the item's message.

@@ -1,0 +1,316 @@
+// One connection's HTTP/2 session: nghttp2 over the connection's buffers.
+//
+// The idea that keeps it sound: nghttp2 calls back in the middle of its work, so callbacks only write down what came, in
+// the session's own memory; the face serves what is ready after nghttp2 has returned. All of it is reached by pointer, and
+// no Swift access to the memory is open while nghttp2 runs.
+//
+// What is sent goes straight into the connection's output: a message that fits a frame and the windows is written where
+// its frame will be, behind room for the two heads, and its DATA frame is put around it (`send`). All else is held with its
+// stream until the client's windows open.
+import CNghttp2
+import CNeedletail
+import NeedletailBytes
+
+package struct HTTP2SessionState {
+  var handle: OpaquePointer?
+  let connection: ConnectionPointer
+  let pool: HTTP2PoolPointer
+  /// Streams with something to serve, oldest first.
+  var readyFirst: HTTP2StreamPointer?
+  var readyLast: HTTP2StreamPointer?
+  /// Streams that are over and not looked at yet.
+  var closedFirst: HTTP2StreamPointer?
+  var openFirst: HTTP2StreamPointer?
+  package var openCount = 0
+  /// Of requests that are not served yet, of answers that wait for windows.
+  var waitingBytes = 0
+  package var heldBytes = 0
+  /// A message that lies at its place in the output: [directAt + 9, directAt + 9 + directCount) with its prefix.
+  var direct: HTTP2StreamPointer?
+  var directAt = 0
+  var directCount = 0
+  /// No request is taken any more.
+  package var isLeaving = false
+  var budget = HTTP2Budget()
+  /// The pool's list of sessions.
+  var previous: UnsafeMutablePointer<HTTP2SessionState>?
+  var next: UnsafeMutablePointer<HTTP2SessionState>?
+  package var peer: ConnectionPointer { connection }
+}
+
+/// A trivial handle; `close` once.
+package struct HTTP2Session {
+  let state: UnsafeMutablePointer<HTTP2SessionState>
+
+  @inline(__always)
+  package init?(bits: UInt64) {
+    guard let state = UnsafeMutablePointer<HTTP2SessionState>(bitPattern: UInt(bits)) else { return nil }
+    self.state = state
+  }
+
+  init(_ state: UnsafeMutablePointer<HTTP2SessionState>) { self.state = state }
+
+  /// To keep in a connection's record.
+  package var bits: UInt64 { UInt64(UInt(bitPattern: state)) }
+
+  package var connection: ConnectionPointer { state.pointee.connection }
+  package var openCount: Int { state.pointee.openCount }
+  package var isLeaving: Bool { state.pointee.isLeaving }
+  private var handle: OpaquePointer? { state.pointee.handle }
+  private var limits: HTTP2Limits { state.pointee.pool.pointee.limits }
+
+  /// A server's session on the connection, its SETTINGS on their way. Nil where memory is gone.
+  package static func open(_ connection: ConnectionPointer, _ pool: HTTP2PoolPointer) -> HTTP2Session? {
+    let state = UnsafeMutablePointer<HTTP2SessionState>.allocate(capacity: 1)
+    state.initialize(to: HTTP2SessionState(handle: nil, connection: connection, pool: pool))
+    var made: OpaquePointer?
+    guard nghttp2_session_server_new2(&made, pool.pointee.callbacks, state, pool.pointee.options) == 0 else {
+      state.deallocate()
+      return nil
+    }
+    state.pointee.handle = made
+    state.pointee.budget.heard_ms = pool.pointee.now_ms
+    state.pointee.next = pool.pointee.firstSession
+    pool.pointee.firstSession?.pointee.previous = state
+    pool.pointee.firstSession = state
+    let session = HTTP2Session(state)
+    let limits = pool.pointee.limits
+    let settings = [
+      (NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limits.streams),
+      (NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, UInt32(limits.streamWindow)),
+      (NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, UInt32(limits.headerListBytes)),
+      // No tree of priorities to keep.
+      (NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1),
+    ].map { nghttp2_settings_entry(settings_id: Int32(bitPattern: $0.0.rawValue), value: $0.1) }
+    nghttp2_submit_settings(made, 0, settings, settings.count)
+    nghttp2_session_set_local_window_size(made, 0, 0, limits.connectionWindow)
+    return session
+  }
+
+  /// Frees the session and all its streams; `forget` is told of each that has an owner.
+  package func close(_ forget: (HTTP2StreamPointer) -> Void) {
+    nghttp2_session_del(handle)
+    let pool = state.pointee.pool
+    while let stream = state.pointee.closedFirst {
+      state.pointee.closedFirst = stream.pointee.next
+      retire(stream, forget)
+    }
+    while let stream = state.pointee.readyFirst {
+      state.pointee.readyFirst = stream.pointee.next
+      stream.pointee.flags.remove(.queued)
+      if stream.pointee.flags.contains(.closed) { retire(stream, forget) }
+    }
+    while let stream = state.pointee.openFirst {
+      unlink(stream)
+      retire(stream, forget)
+    }
+    assert(state.pointee.waitingBytes == 0 && state.pointee.heldBytes == 0)
+    if let previous = state.pointee.previous { previous.pointee.next = state.pointee.next }
+    if let next = state.pointee.next { next.pointee.previous = state.pointee.previous }
+    if pool.pointee.firstSession == state { pool.pointee.firstSession = state.pointee.next }
+    state.deinitialize(count: 1)
+    state.deallocate()
+  }
+
+  private func retire(_ stream: HTTP2StreamPointer, _ forget: (HTTP2StreamPointer) -> Void) {
+    forget(stream)
+    release(stream)
+  }
+
+  // MARK: What comes
+
+  /// Takes received bytes in. False where the session can't go on; what it has to say about that is sent by `pump`.
+  package func feed(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    guard let start = bytes.baseAddress else { return true }
+    state.pointee.budget.heard_ms = state.pointee.pool.pointee.now_ms
+    let taken = nghttp2_session_mem_recv(handle, start.assumingMemoryBound(to: UInt8.self), bytes.count)
+    if _slowPath(state.pointee.budget.isSpent) { return leave(.enhanceYourCalm, state.pointee.budget.why) }
+    if _fastPath(taken == bytes.count) { return true }
+    // It was flooded, or the bytes are no HTTP/2 from the beginning.
+    return leave(taken == Int(NGHTTP2_ERR_FLOODED.rawValue) ? .enhanceYourCalm : .protocolError, "")
+  }
+
+  private func leave(_ code: HTTP2Error, _ why: StaticString) -> Bool {
+    goAway(code, why)
+    return false
+  }
+
+  /// Whether requests may be served: the client takes its answers.
+  package var mayServe: Bool { state.pointee.heldBytes < limits.heldBytes }
+
+  /// The next stream with something to serve.
+  @inline(__always)
+  package func nextReady() -> HTTP2StreamPointer? {
+    guard let stream = state.pointee.readyFirst else { return nil }
+    state.pointee.readyFirst = stream.pointee.next
+    if stream.pointee.next == nil { state.pointee.readyLast = nil }
+    stream.pointee.next = nil
+    stream.pointee.flags.remove(.queued)
+    return stream
+  }
+
+  /// Serves it again later.
+  package func putBack(_ stream: HTTP2StreamPointer) {
+    guard !stream.pointee.flags.contains(.queued), !stream.pointee.flags.contains(.closed) else { return }
+    enqueue(stream)
+  }
+
+  func enqueue(_ stream: HTTP2StreamPointer) {
+    if stream.pointee.flags.contains(.queued) { return }
+    stream.pointee.flags.insert(.queued)
+    stream.pointee.next = nil
+    if let last = state.pointee.readyLast { last.pointee.next = stream } else { state.pointee.readyFirst = stream }
+    state.pointee.readyLast = stream
+  }
+
+  /// The next stream that is over; the caller releases it.
+  @inline(__always)
+  package func nextClosed() -> HTTP2StreamPointer? {
+    guard let stream = state.pointee.closedFirst else { return nil }
+    state.pointee.closedFirst = stream.pointee.next
+    stream.pointee.next = nil
+    return stream
+  }
+
+  /// Gives a closed stream's record back.
+  package func release(_ stream: HTTP2StreamPointer) {
+    forgetInput(stream)
+    state.pointee.heldBytes -= stream.pointee.heldBytes
+    state.pointee.pool.pointee.giveBack(stream)
+  }
+
+  /// The open stream with this number.
+  package func stream(_ id: UInt32) -> HTTP2StreamPointer? {
+    guard let known = nghttp2_session_get_stream_user_data(handle, Int32(bitPattern: id)) else { return nil }
+    return known.assumingMemoryBound(to: HTTP2Stream.self)
+  }
+
+  /// Each open stream; `body` may end it.
+  package func forEachOpen(_ body: (HTTP2StreamPointer) -> Void) {
+    var stream = state.pointee.openFirst
+    while let current = stream {
+      stream = current.pointee.nextOpen
+      body(current)
+    }
+  }
+
+  // MARK: Streams' lists
+
+  func link(_ stream: HTTP2StreamPointer) {
+    stream.pointee.previousOpen = nil
+    stream.pointee.nextOpen = state.pointee.openFirst
+    state.pointee.openFirst?.pointee.previousOpen = stream
+    state.pointee.openFirst = stream
+    state.pointee.openCount += 1
+  }
+
+  func unlink(_ stream: HTTP2StreamPointer) {
+    if let previous = stream.pointee.previousOpen {
+      previous.pointee.nextOpen = stream.pointee.nextOpen
+    } else {
+      state.pointee.openFirst = stream.pointee.nextOpen
+    }
+    stream.pointee.nextOpen?.pointee.previousOpen = stream.pointee.previousOpen
+    stream.pointee.previousOpen = nil
+    stream.pointee.nextOpen = nil
+    state.pointee.openCount -= 1
+  }
+
+  /// HTTP/2 is done with it.
+  func closed(_ stream: HTTP2StreamPointer) {
+    unlink(stream)
+    stream.pointee.flags.insert(.closed)
+    if state.pointee.direct == stream { state.pointee.direct = nil }
+    // One that waits to be served is found closed then.
+    if stream.pointee.flags.contains(.queued) { return }
+    stream.pointee.next = state.pointee.closedFirst
+    state.pointee.closedFirst = stream
+  }
+
+  // MARK: Requests
+
+  package enum Message {
+    /// None is whole.
+    case none
+    case message(UnsafeRawBufferPointer, isCompressed: Bool)
+  }
+
+  /// The oldest message that is whole, in place; `took` ends it.
+  @inline(__always)
+  package func message(_ stream: HTTP2StreamPointer) -> Message {
+    let count = stream.pointee.waitingBytes
+    guard count >= GRPCPrefix.byteCount, let start = stream.pointee.input.start else { return .none }
+    let prefix = start + stream.pointee.inputStart
+    let length = GRPCPrefix.length(prefix)
+    guard count &- GRPCPrefix.byteCount >= length else { return .none }
+    let body = UnsafeRawBufferPointer(start: prefix + GRPCPrefix.byteCount, count: length)
+    return .message(body, isCompressed: prefix.load(as: UInt8.self) != 0)
+  }
+
+  /// Whether bytes have come that are no whole message.
+  package func hasRest(_ stream: HTTP2StreamPointer) -> Bool { stream.pointee.waitingBytes > 0 }
+
+  /// The message of `count` bytes has been served.
+  package func took(_ stream: HTTP2StreamPointer, _ count: Int) {
+    stream.pointee.inputStart += count + GRPCPrefix.byteCount
+    state.pointee.waitingBytes -= count + GRPCPrefix.byteCount
+    state.pointee.pool.pointee.waitingBytes -= count + GRPCPrefix.byteCount
+    if stream.pointee.waitingBytes == 0 {
+      stream.pointee.inputStart = 0
+      stream.pointee.input.removeAll()
+    }
+    consume(stream)
+  }
+
+  /// What has come of a request is not wanted, or served: its memory is let go.
+  package func forgetInput(_ stream: HTTP2StreamPointer) {
+    state.pointee.waitingBytes -= stream.pointee.waitingBytes
+    state.pointee.pool.pointee.waitingBytes -= stream.pointee.waitingBytes
+    stream.pointee.inputStart = 0
+    stream.pointee.input.removeAll()
+    if _slowPath(stream.pointee.input.capacity > 4 << 10) { stream.pointee.input.free() }
+  }
+
+  /// Lets the client of a stream that goes on send more.
+  func consume(_ stream: HTTP2StreamPointer) {
+    let count = stream.pointee.unconsumed
+    stream.pointee.unconsumed = 0
+    guard count > 0, stream.pointee.flags.isDisjoint(with: [.clientEnded, .closed]) else { return }
+    nghttp2_session_consume_stream(handle, stream.pointee.id, count)
+  }
+
+  /// The path of a request that leads nowhere.
+  package func path(_ stream: HTTP2StreamPointer) -> String {
+    String(decoding: stream.pointee.path.bytes, as: UTF8.self)
+  }
+
+  // MARK: The end
+
+  /// Tells the client that no further request is taken; those that were are still answered.
+  package func goAway(_ code: HTTP2Error, _ why: StaticString) {
+    guard !state.pointee.isLeaving || code != .none else { return }
+    state.pointee.isLeaving = true
+    let last = nghttp2_session_get_last_proc_stream_id(handle)
+    nghttp2_submit_goaway(handle, 0, last, code.rawValue, why.utf8Start, why.utf8CodeUnitCount)
+  }
+
+  package func ping() { nghttp2_submit_ping(handle, 0, nil) }
+
+  package func reset(_ stream: HTTP2StreamPointer, _ code: HTTP2Error) {
+    nghttp2_submit_rst_stream(handle, 0, stream.pointee.id, code.rawValue)
+  }
+
+  /// Nothing more comes or goes.
+  package var isOver: Bool {
+    nghttp2_session_want_read(handle) == 0 && nghttp2_session_want_write(handle) == 0
+  }
+}
+
+/// HTTP/2's error codes, as far as they are sent.
+package enum HTTP2Error: UInt32 {
+  case none = 0
+  case protocolError = 1
+  case internalError = 2
+  case cancel = 8
+  case enhanceYourCalm = 11
+}
