@@ -140,11 +140,11 @@ class Executor:
         self.learn(operation, body, peer)
 
     def explain(self, index, operation, server, peer, what="answers"):
+        resolved = operation[:2] + tuple(self.resolve(part) for part in operation[2:])
         for difference in DIFFERENCES:
-            if difference.explains(operation, server, peer, self.peer_version):
+            if difference.explains(resolved, server, peer, self.peer_version):
                 self.explained[difference.name] = self.explained.get(difference.name, 0) + 1
                 return
-        resolved = operation[:2] + tuple(self.resolve(part) for part in operation[2:])
         raise Difference(index, resolved, server, peer, what)
 
     def same_bytes(self, server, peer):
