@@ -32,6 +32,8 @@ package struct HTTP2StreamFlags: OptionSet, Sendable {
   static var messageTooLarge: Self { Self(rawValue: 1 << 11) }
   static var tooMuchWaiting: Self { Self(rawValue: 1 << 12) }
   static var badTimeout: Self { Self(rawValue: 1 << 13) }
+  /// To be reset when the answer has gone: the client has not sent its last.
+  static var stopsClient: Self { Self(rawValue: 1 << 15) }
 }
 
 /// How a client's messages are packed.
