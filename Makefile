@@ -43,8 +43,8 @@ test-end-to-end: deps-test build .build-test/release/needletail-bench .build-tes
 	python3 Tests/EndToEnd/linear.py --programs $(PRODUCTS) --sim .build-test/release/needletail-sim --seconds 8
 	python3 Tests/EndToEnd/badinput.py --programs $(PRODUCTS)
 	python3 Tests/EndToEnd/snapshot.py --programs $(PRODUCTS)
-	$(PEERS) Tests/EndToEnd/differential.py --server $(PRODUCTS)/needletail --seconds 15
-	$(PEERS) Tests/EndToEnd/differential.py --server $(PRODUCTS)/needletail --seconds 15 --peer pip
+	$(PEERS) Tests/EndToEnd/differential.py --server $(PRODUCTS)/needletail --per-round 2000 --seconds 15
+	$(PEERS) Tests/EndToEnd/differential.py --server $(PRODUCTS)/needletail --per-round 2000 --seconds 15 --peer pip
 	$(PEERS) Tests/EndToEnd/etcdctl.py --server $(PRODUCTS)/needletail
 	$(PEERS) Tests/EndToEnd/clients.py --server $(PRODUCTS)/needletail
 	$(PEERS) Tests/EndToEnd/kubernetes.py --server $(PRODUCTS)/needletail

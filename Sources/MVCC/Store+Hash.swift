@@ -17,6 +17,8 @@ package struct StoreHash: Equatable, Sendable {
   package var hash: UInt32
   /// Two hashes say something about each other only where these two are equal.
   package var compactedRevision: UInt64
+  /// A compaction to revision 0 counts.
+  package var wasCompacted: Bool
   package var revision: UInt64
   /// The newest revision of the snapshot that was hashed.
   package var currentRevision: UInt64
@@ -58,7 +60,8 @@ extension Store {
     var hasher = Hasher32()
     guard try addHistory(state, revision, to: &hasher, goesOn) else { return nil }
     return StoreHash(
-      hash: hasher.value, compactedRevision: state.compacted, revision: revision, currentRevision: state.revision)
+      hash: hasher.value, compactedRevision: state.compacted, wasCompacted: try state.wasCompacted(), revision: revision,
+      currentRevision: state.revision)
   }
 
   /// The hash at the newest revision, continued over leases and alarms as they lie in their trees: {4, name length u32,
@@ -80,8 +83,8 @@ extension Store {
       }
     }
     return StoreHash(
-      hash: hasher.value, compactedRevision: state.compacted, revision: state.revision,
-      currentRevision: state.revision)
+      hash: hasher.value, compactedRevision: state.compacted, wasCompacted: try state.wasCompacted(),
+      revision: state.revision, currentRevision: state.revision)
   }
 
   /// Asks the caller now and then.

@@ -15,6 +15,11 @@ struct StoreState {
 }
 
 extension StoreState {
+  func wasCompacted() throws(MVCCError) -> Bool {
+    if compacted > 0 { return true }
+    return try meta.wasCompactedToZero()
+  }
+
   func hasLease(_ id: Int64) throws(MVCCError) -> Bool {
     var name = OutBuffer()
     defer { name.free() }

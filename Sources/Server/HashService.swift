@@ -103,7 +103,7 @@ package final class HashService: @unchecked Sendable {
     answer.hash = found.hash
     if job.revision != nil {
       // etcd's word for a history that is whole.
-      answer.compactRevision = found.compactedRevision == 0 ? -1 : Int64(clamping: found.compactedRevision)
+      answer.compactRevision = found.wasCompacted ? Int64(clamping: found.compactedRevision) : -1
       answer.hashRevision = Int64(clamping: found.revision)
     }
     answer.encoded().withUnsafeBytes { sink.reply(to: job.reply, status: 0, body: $0) }

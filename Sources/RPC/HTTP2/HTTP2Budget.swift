@@ -1,4 +1,4 @@
-// What a client may send that is no request: pings and settings. grpc-go's rules for pings.
+// What a client may send that is no request, or none that lasts: pings, settings, resets. grpc-go's rules for pings.
 package struct HTTP2Budget {
   /// When anything came last.
   var heard_ms: UInt64 = 0
@@ -8,6 +8,9 @@ package struct HTTP2Budget {
   var hasSent = true
   private var settings = 0
   private var settingsSince_ms: UInt64 = 0
+  /// Resets that are not paid for by time that has passed.
+  private var resets: UInt64 = 0
+  private var resetsSince_ms: UInt64 = 0
   /// A ping of ours that is not answered.
   var pinged_ms: UInt64 = 0
   var isSpent = false
@@ -33,6 +36,17 @@ package struct HTTP2Budget {
     }
     settings += 1
     if settings > limits.settings { spend("too_many_settings") }
+  }
+
+  /// A client that gives up on a request costs the server a request: it may do so, but not for a living.
+  mutating func reset(_ now_ms: UInt64, _ limits: HTTP2Limits) {
+    let paid = (now_ms &- resetsSince_ms) &* limits.resetsPerSecond / 1_000
+    if paid > 0 {
+      resets -= min(resets, paid)
+      resetsSince_ms = now_ms
+    }
+    resets += 1
+    if resets > limits.resetBurst { spend("too_many_resets") }
   }
 
   private mutating func spend(_ why: StaticString) {

@@ -34,6 +34,11 @@ enum HTTP2Callbacks {
       HTTP2Callbacks.frame(state, handle, frame)
       return 0
     }
+    nghttp2_session_callbacks_set_on_frame_send_callback(callbacks) { handle, frame, user in
+      guard let frame, let state = user?.assumingMemoryBound(to: HTTP2SessionState.self) else { return 0 }
+      if _slowPath(state.pointee.stopsClients) { HTTP2Callbacks.sent(handle, frame) }
+      return 0
+    }
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks) { handle, id, _, user in
       guard let state = user?.assumingMemoryBound(to: HTTP2SessionState.self), let stream = stream(handle, id) else {
         return 0
@@ -48,6 +53,16 @@ enum HTTP2Callbacks {
       HTTP2Session(state).put(source.assumingMemoryBound(to: HTTP2Stream.self), head, count)
       return 0
     }
+  }
+
+  /// The end of an answer whose client goes on sending: only behind it may the stream be reset, since nghttp2 sends no
+  /// answer on a stream for which a reset waits.
+  private static func sent(_ handle: OpaquePointer?, _ frame: UnsafePointer<nghttp2_frame>) {
+    let kind = UInt32(nt_h2_type(frame))
+    guard kind == NGHTTP2_HEADERS.rawValue || kind == NGHTTP2_DATA.rawValue, nt_h2_flags(frame) & 1 != 0,
+      let stream = stream(handle, nt_h2_stream(frame)), stream.pointee.flags.contains(.stopsClient)
+    else { return }
+    nghttp2_submit_rst_stream(handle, 0, stream.pointee.id, HTTP2Error.none.rawValue)
   }
 
   // MARK: A request's head
@@ -166,6 +181,8 @@ enum HTTP2Callbacks {
       // From here on it is known to speak HTTP/2.
       state.pointee.connection.pointee.greet()
       state.pointee.budget.settings(state.pointee.pool.pointee.now_ms, state.pointee.pool.pointee.limits)
+    case NGHTTP2_RST_STREAM.rawValue:
+      state.pointee.budget.reset(state.pointee.pool.pointee.now_ms, state.pointee.pool.pointee.limits)
     default: break
     }
   }

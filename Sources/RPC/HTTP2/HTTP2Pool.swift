@@ -40,7 +40,9 @@ package struct HTTP2Pool {
     HTTP2Callbacks.set(callbacks)
     nghttp2_option_set_no_closed_streams(options, 1)
     nghttp2_option_set_no_auto_window_update(options, 1)
-    nghttp2_option_set_stream_reset_rate_limit(options, limits.resetBurst, limits.resetsPerSecond)
+    // The budget's rule comes first, and says why. This is for what comes in one piece, and for resets that the client makes
+    // the server send.
+    nghttp2_option_set_stream_reset_rate_limit(options, limits.resetBurst * 8, limits.resetsPerSecond)
     nghttp2_option_set_max_continuations(options, limits.continuations)
     let pool = HTTP2PoolPointer.allocate(capacity: 1)
     pool.initialize(to: HTTP2Pool(limits, routes, callbacks, options))

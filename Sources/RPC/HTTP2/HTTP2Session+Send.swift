@@ -247,6 +247,7 @@ extension HTTP2Session {
   /// A client that has not sent its last is told that nobody listens, behind the answer.
   private func stopClient(_ stream: HTTP2StreamPointer) {
     guard !stream.pointee.flags.contains(.clientEnded) else { return }
-    nghttp2_submit_rst_stream(handle, 0, stream.pointee.id, HTTP2Error.none.rawValue)
+    stream.pointee.flags.insert(.stopsClient)
+    state.pointee.stopsClients = true
   }
 }

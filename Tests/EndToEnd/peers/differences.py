@@ -111,7 +111,20 @@ def malformed(operation, server, peer, peer_version):
     return operation[0] == "raw" and server["code"] == 3 and peer["code"] == 13 and "unmarshal" in peer["message"]
 
 
+def hash_at_compaction(operation, server, peer, peer_version):
+    """The compacted revision itself can be hashed."""
+    if operation[:2] != ("call", "Maintenance.HashKV") or server["code"] or peer_version >= (3, 6):
+        return False
+    refused = peer["message"] == "etcdserver: mvcc: required revision has been compacted"
+    return refused and server["answers"][0].get("compact_revision") == operation[2]["revision"]
+
+
 DIFFERENCES = [
+    Intended(
+        "hash at the compacted revision",
+        "The compacted revision can still be read, so it can be hashed; etcd 3.4 and 3.5.1 refuse it, 3.6 doesn't.",
+        hash_at_compaction,
+    ),
     Intended(
         "malformed message",
         "Bytes that are no message are Internal in grpc-go, with the words of Go's protobuf. Needletail answers InvalidArgument, on "
