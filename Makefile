@@ -1,16 +1,17 @@
 # One command per purpose; `make` alone lists them.
 SWIFT    ?= swift
-SOURCES   = Package.swift Sources Tests Benchmarks
+SOURCES   = Package.swift Sources Tests Benchmarks Fuzz/Package.swift Fuzz/Sources
 PRODUCTS  = .build/release
 # Tests run optimised, in a build folder of their own: -enable-testing would replace the product's objects.
 TESTBUILD = --scratch-path .build-test -c release -Xswiftc -enable-testing
 SOAK_CYCLES ?= 200
 # Python with the packages of Tests/EndToEnd/requirements.txt; without it the tests that need them say so and skip.
 PEERS     = $(shell test -x .venv-test/bin/python && echo .venv-test/bin/python || echo python3)
+FUZZ_SECONDS ?= 60
 DATA     ?= ./default.needletail
 SERVE    ?=
 
-.PHONY: help deps deps-test build serve test test-unit test-end-to-end bench lint sanitize soak mutants
+.PHONY: help deps deps-test build serve test test-unit test-end-to-end bench lint sanitize soak mutants fuzz
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,7 +73,8 @@ soak: deps-test build .build-test/release/needletail-sim ## Long runs: model and
 	NEEDLETAIL_OPS=2000000 $(SWIFT) test $(TESTBUILD) --skip-build --no-parallel --filter MVCCTests.ModelTests
 	python3 Tests/EndToEnd/kill.py --programs $(PRODUCTS) --cycles $(SOAK_CYCLES)
 	.build-test/release/needletail-sim run --seeds 3000
-	.build-test/release/needletail-sim run --seeds 100 --from 1000000 --seconds 30
+	.build-test/release/needletail-sim run --seeds 300 --from 1000000 --seconds 10
+	$(MAKE) fuzz FUZZ_SECONDS=300
 	for clients in 4 8 16; do python3 Tests/EndToEnd/linear.py --programs $(PRODUCTS) \
 	  --sim .build-test/release/needletail-sim --seconds 100 --life 12 --clients $$clients || exit 1; done
 	for round in 1 2 3 4 5; do python3 Tests/EndToEnd/badinput.py --programs $(PRODUCTS) || exit 1; done
@@ -81,6 +83,18 @@ soak: deps-test build .build-test/release/needletail-sim ## Long runs: model and
 	$(PEERS) Tests/EndToEnd/kubernetes.py --server $(PRODUCTS)/needletail --objects 100000 --operations 20000 --disk
 	$(PEERS) Tests/EndToEnd/abuse.py --server $(PRODUCTS)/needletail --seconds 10
 
-mutants: deps ## Raft's tests against each of its mutants, in a build of their own; prints what caught it
+mutants: deps ## Tests and simulations against each seeded bug, in a build of their own; prints what caught it
 	$(SWIFT) build --build-tests --traits Mutants --scratch-path .build-mutants -c release -Xswiftc -enable-testing
-	.ci/raft-mutants .build-mutants
+	$(SWIFT) build --product needletail-sim --traits Mutants --scratch-path .build-mutants -c release \
+	  -Xswiftc -enable-testing
+	.ci/mutants .build-mutants
+
+# A package of its own (Fuzz/Package.swift says why), with the address sanitizer. What is found lands in .build-fuzz.
+fuzz: deps ## libFuzzer on Raft's step and on the log's reader, FUZZ_SECONDS each
+	FUZZER_RUNTIME=$$(find $$(dirname $$(dirname $$(readlink -f $$(command -v $(SWIFT))))) -name \
+	  'libclang_rt.fuzzer_no_main-*.a' | head -1) \
+	  $(SWIFT) build --package-path Fuzz --scratch-path .build-fuzz -c release --sanitize=address
+	for target in fuzz-step fuzz-log; do mkdir -p .build-fuzz/corpus-$$target; \
+	  ASAN_OPTIONS=detect_leaks=0 .build-fuzz/release/$$target -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 \
+	    -timeout=10 -max_len=4096 -print_final_stats=1 -artifact_prefix=.build-fuzz/ .build-fuzz/corpus-$$target \
+	    || exit 1; done

@@ -66,7 +66,8 @@ struct SegmentReader: ~Copyable {
     self.size = size
     self.rules = rules
     self.header = header
-    window = .allocate(byteCount: Self.readAhead, alignment: blockSize)
+    let count = max(UInt64(blockSize), min(UInt64(Self.readAhead), size))
+    window = .allocate(byteCount: roundUp(Int(count), blockSize), alignment: blockSize)
   }
 
   deinit {
@@ -104,7 +105,9 @@ struct SegmentReader: ~Copyable {
     guard header.generation == generation else {
       throw corrupt("the segment header names generation \(header.generation)")
     }
-    guard header.segmentSize >= UInt64(2 * blockSize), generation < .max else {
+    guard header.segmentSize >= UInt64(2 * blockSize), header.segmentSize <= WALOptions.segmentSizeMax,
+      generation < .max
+    else {
       throw corrupt("the segment header names an impossible size or generation")
     }
     return header

@@ -33,8 +33,10 @@ package struct WALOptions: Sendable {
 
   package init() {}
 
+  static let segmentSizeMax: UInt64 = 1 << 30
+
   func validate() throws(WALError) {
-    guard segmentSize % blockSize == 0, (16 << 10...1 << 30).contains(segmentSize) else {
+    guard segmentSize % blockSize == 0, (16 << 10...Int(Self.segmentSizeMax)).contains(segmentSize) else {
       throw .invalidOptions("segment size \(segmentSize) is not a multiple of 4096 from 16 KiB to 1 GiB")
     }
     guard groupSize % blockSize == 0, groupSize >= blockSize, groupSize <= segmentSize - 2 * blockSize else {
