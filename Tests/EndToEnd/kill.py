@@ -320,7 +320,7 @@ class Killer:
             starting.forget_log()
             self.tally.add(kills_in_recovery=1)
         self.server = Server(self.programs, self.directory, wait=False)
-        self.slowest = max(self.slowest, self.server.wait_until_ready())
+        self.slowest = max(self.slowest, self.server.wait_until_ready(max(20, self.options.healthy)))
         self.watcher.connect(self.server)
         with self.server.client() as client:
             self.watcher.wait_until_told(revision_of(client.call(RANGE, message(f1=b"x"))))
