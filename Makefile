@@ -8,6 +8,8 @@ SOAK_CYCLES ?= 200
 # Python with the packages of Tests/EndToEnd/requirements.txt; without it the tests that need them say so and skip.
 PEERS     = $(shell test -x .venv-test/bin/python && echo .venv-test/bin/python || echo python3)
 FUZZ_SECONDS ?= 60
+SOAK_IMAGES ?= 100000
+SOAK_TALLY ?=
 DATA     ?= ./default.needletail
 SERVE    ?=
 
@@ -43,6 +45,7 @@ test-end-to-end: deps-test build .build-test/release/needletail-bench .build-tes
 	python3 Tests/EndToEnd/kill.py --programs $(PRODUCTS) --cycles 5
 	python3 Tests/EndToEnd/linear.py --programs $(PRODUCTS) --sim .build-test/release/needletail-sim --seconds 8
 	python3 Tests/EndToEnd/badinput.py --programs $(PRODUCTS)
+	python3 Tests/EndToEnd/fulldisk.py --programs $(PRODUCTS)
 	python3 Tests/EndToEnd/snapshot.py --programs $(PRODUCTS)
 	$(PEERS) Tests/EndToEnd/differential.py --server $(PRODUCTS)/needletail --per-round 2000 --seconds 15
 	$(PEERS) Tests/EndToEnd/differential.py --server $(PRODUCTS)/needletail --per-round 2000 --seconds 15 --peer pip
@@ -66,12 +69,15 @@ sanitize: deps-test ## The Swift tests under the address and the thread sanitize
 	$(SWIFT) test --sanitize=thread --scratch-path .build-tsan
 
 # More seeds and operations for the tests that take them, then the real programs; a failing line names the seed to repeat.
-soak: deps-test build .build-test/release/needletail-sim ## Long runs: model and crash tests with many seeds, SOAK_CYCLES kills under load, random corruption
+soak: deps-test build .build-test/release/needletail-sim ## Long runs: many seeds, SOAK_IMAGES crash images, SOAK_CYCLES kills under load (counted in the file SOAK_TALLY), random corruption
 	$(SWIFT) build $(TESTBUILD) --build-tests
 	NEEDLETAIL_SEEDS=200 NEEDLETAIL_OPS=200000 NEEDLETAIL_WAL_SOAK=50 NEEDLETAIL_SECONDS=60 NEEDLETAIL_RAFT_SEEDS=20000 \
 	  $(SWIFT) test $(TESTBUILD) --skip-build --no-parallel
 	NEEDLETAIL_OPS=2000000 $(SWIFT) test $(TESTBUILD) --skip-build --no-parallel --filter MVCCTests.ModelTests
-	python3 Tests/EndToEnd/kill.py --programs $(PRODUCTS) --cycles $(SOAK_CYCLES)
+	NEEDLETAIL_IMAGES=$(SOAK_IMAGES) $(SWIFT) test $(TESTBUILD) --skip-build --no-parallel --filter CrashTests/soak
+	python3 Tests/EndToEnd/kill.py --programs $(PRODUCTS) --cycles 20
+	python3 Tests/EndToEnd/kill.py --programs $(PRODUCTS) --cycles $(SOAK_CYCLES) --alarms 20 --records 2000 --seconds 0.25 \
+	  --quiet $(if $(SOAK_TALLY),--tally $(SOAK_TALLY))
 	.build-test/release/needletail-sim run --seeds 3000
 	.build-test/release/needletail-sim run --seeds 300 --from 1000000 --seconds 10
 	$(MAKE) fuzz FUZZ_SECONDS=300

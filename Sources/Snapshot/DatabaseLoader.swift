@@ -42,6 +42,7 @@ package final class DatabaseLoader {
 
   deinit { abandon() }
 
+  /// Trees come one after the other, keys ascending: what does not is `unsorted`.
   package func add(
     tree: Int, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer
   ) throws(SnapshotError) {
@@ -96,7 +97,7 @@ package final class DatabaseLoader {
       try self.bytes.withBytes { (bytes) throws(DatabaseError) in
         var start = 0
         for entry in self.entries {
-          try batch.put(
+          try batch.append(
             self.trees[entry.tree], UnsafeRawBufferPointer(rebasing: bytes[start..<entry.keyEnd]),
             UnsafeRawBufferPointer(rebasing: bytes[entry.keyEnd..<entry.valueEnd]))
           start = entry.valueEnd

@@ -9,6 +9,8 @@ import Testing
 /// Opens crash images and compares. The first failure is kept and ends the exploration.
 final class CrashExplorer {
   private(set) var images = 0
+  /// Those of recoveries that crashed in their turn.
+  private(set) var deeper = 0
   private(set) var failure: String?
   private var random: SeededGenerator
   private let pageSize: Int
@@ -47,6 +49,7 @@ final class CrashExplorer {
   /// `image` must open as one of the `legal` states.
   func verify(_ image: SimulatedPageStore, _ level: Int, _ legal: [ModelState], _ label: String, always: Bool = false) {
     images += 1
+    if level > 1 { deeper += 1 }
     image.poisonsReleased = true
     let goesDeeper = level < Self.levelsMax && (always || random.below(20) == 0)
     if goesDeeper { watch(image, level: level + 1) { legal } }
@@ -108,7 +111,32 @@ struct CrashTests {
     #expect(explorer.images > 60)
   }
 
-  private func explore(seed: UInt64, steps: Int, pageSize: Int, largeValues: Bool) throws {
+  /// NEEDLETAIL_IMAGES crash images at the least, of seeds from NEEDLETAIL_FIRST (10,000) on, and how many there were.
+  @Test(.enabled(if: setting("NEEDLETAIL_IMAGES") != nil)) func soak() throws {
+    let wanted = setting("NEEDLETAIL_IMAGES") ?? 0
+    let first = UInt64(setting("NEEDLETAIL_FIRST") ?? 10_000)
+    var (images, deeper, violations, seed) = (0, 0, 0, first)
+    while images < wanted {
+      let grows = seed % 4 == 3
+      let explorer = try explore(
+        seed: seed, steps: grows ? 10 : 14, pageSize: grows && seed % 8 == 3 ? 4096 : seed % 5 == 0 ? 1024 : 512,
+        largeValues: grows)
+      if (images + explorer.images) / 5000 > images / 5000 {
+        print("crash images: \(images + explorer.images), seed \(seed)")
+      }
+      images += explorer.images
+      deeper += explorer.deeper
+      violations += explorer.failure == nil ? 0 : 1
+      seed += 1
+    }
+    print(
+      "crash images: \(images) of seeds \(first)...\(seed - 1), \(deeper) of them of crashes during recovery,",
+      "\(violations) violations")
+  }
+
+  @discardableResult private func explore(
+    seed: UInt64, steps: Int, pageSize: Int, largeValues: Bool
+  ) throws -> CrashExplorer {
     let explorer = CrashExplorer(seed: seed, pageSize: pageSize)
     let store = SimulatedPageStore()
     explorer.watch(store) { [ModelState()] }
@@ -137,6 +165,8 @@ struct CrashTests {
     #expect(explorer.failure == nil, "seed \(seed)")
     #expect(store.violations.isEmpty, "seed \(seed)")
     #expect(explorer.images > 50)
+    if let violation = store.violations.first { explorer.fail(violation) }
+    return explorer
   }
 
   /// Each area of the bitmap must get what changed since that area was written, not since the last checkpoint.

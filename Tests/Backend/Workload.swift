@@ -149,6 +149,8 @@ final class Workload {
   private func edit(_ batch: WriteBatch, _ next: inout ModelState) throws {
     let name = names[random.below(names.count)]
     let tree = try batch.openTree(name)
+    // Opened is made, also where nothing is put into it.
+    if next.trees[name] == nil { next.trees[name] = [:] }
     let key = shapes[random.below(shapes.count)].key(random.below(keys), keyMax: database.geometry.keyMax)
     if random.below(25) == 0 {
       let other = shapes[random.below(shapes.count)].key(random.below(keys), keyMax: database.geometry.keyMax)

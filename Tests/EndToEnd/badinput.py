@@ -212,98 +212,6 @@ def directories(report, programs, folder, rng):
         report, for_nobody, os.path.join(closed, "data"), "an unwritable directory", [closed, "permission denied"], user=nobody, group=nobody)
 
 
-# A full disk
-
-
-@contextlib.contextmanager
-def small_disk(path, size):
-    os.mkdir(path)
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "needletail-test", path], capture_output=True)
-    if done.returncode:
-        raise PermissionError(done.stderr.decode().strip())
-    try:
-        yield path
-    finally:
-        for server in list(Server.running):
-            if server.directory.startswith(path):
-                server.kill()
-        subprocess.run(["umount", "-l", path], capture_output=True)
-
-
-def full_disk(report, programs, folder, rng):
-    name = "a full disk"
-    try:
-        with small_disk(os.path.join(folder, "tiny"), "1m") as disk:
-            starts_with_error(report, programs, os.path.join(disk, "data"), "a disk without room for the log", ["no space left"])
-        with small_disk(os.path.join(folder, "small"), "400m") as disk:
-            fill(report, programs, disk, rng)
-    except PermissionError as error:
-        report.skip(name, f"cannot mount a tmpfs here: {error}")
-
-
-def fill(report, programs, disk, rng):
-    directory = os.path.join(disk, "data")
-    server = Server(programs, directory)
-    acknowledged, value, error, count = {}, rng.randbytes(100_000), None, 0
-    try:
-        with server.client(timeout=30) as client:
-            while count < 20_000:
-                key = b"/fill/%06d" % count
-                client.put(key, b"%06d" % count + value)
-                acknowledged[key] = count
-                count += 1
-    except (StatusError, OSError) as failure:
-        error = failure
-    report.check(error is not None, "a full disk ends the puts", f"{count} puts of 100 kB went through on 400 MB")
-    if server.alive():
-        reads_go_on(report, server, acknowledged)
-    code = server.wait(1)
-    said = server.log()
-    report.check(
-        code in (None, 1) and re.search("no space left", f"{said} {error}", re.I), "a full disk: says so, no trap",
-        f"exit {code}, the client saw {error!r}\n{said[-2000:]}")
-
-    # More room, as an operator would make it. A server that waited for it goes on by itself.
-    done = subprocess.run(["mount", "-o", "remount,size=1g", disk], capture_output=True)
-    if done.returncode:
-        raise PermissionError(done.stderr.decode().strip())
-    if code is None:
-        with server.client(timeout=20) as client:
-            # It tries the disk again now and then, and refuses puts until it has seen the room.
-            deadline = time.monotonic() + 20
-            while True:
-                try:
-                    client.put(b"after", b"1")
-                    break
-                except StatusError as refusal:
-                    if refusal.code != RESOURCE_EXHAUSTED or time.monotonic() > deadline:
-                        raise
-                    time.sleep(0.1)
-            report.check(client.get(b"after") == b"1", "with more room it takes puts again, without a restart")
-        server.kill()
-    clean, said = programs.check(directory)
-    report.check(clean, "db check is clean after the full disk", said)
-    server = Server(programs, directory)
-    with server.client() as client:
-        lost = [key for key, n in acknowledged.items() if client.get(key) != b"%06d" % n + value]
-        report.check(not lost, f"with more room it starts, and all {len(acknowledged)} acknowledged puts are there", lost[:5])
-        client.put(b"again", b"1")
-        report.check(client.get(b"again") == b"1", "with more room a restarted server takes puts")
-    server.stop()
-
-
-def reads_go_on(report, server, acknowledged):
-    """A server that stays up with a full disk must still answer reads; one that stops is judged by its exit."""
-    try:
-        with server.client(timeout=5) as client:
-            client.get(next(iter(acknowledged), b"/fill/000000"))
-        report.check(True, "reads go on with a full disk")
-    except StatusError as error:
-        report.check(False, "reads go on with a full disk", error)
-    except OSError:
-        pass
-
-
 # Corrupt files
 
 
@@ -492,7 +400,7 @@ def corrupt_log(report, programs, folder, rng):
 
 
 def run(report, programs, folder, options, rng):
-    for part in (frames, directories, full_disk, corrupt_pages, corrupt_log):
+    for part in (frames, directories, corrupt_pages, corrupt_log):
         if options.only and part.__name__ not in options.only.split(","):
             continue
         print(f" {part.__name__.replace('_', ' ')}", flush=True)
@@ -505,5 +413,5 @@ def run(report, programs, folder, options, rng):
 
 
 if __name__ == "__main__":
-    main("bad input, bad directories, full disks, corrupt files", run,
+    main("bad input, bad directories, corrupt files", run,
          lambda parser: parser.add_argument("--only", help="parts, comma-separated"))

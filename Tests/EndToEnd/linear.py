@@ -324,7 +324,7 @@ def record(report, programs, folder, options, rng, path):
             # The dead server's successor has recovered all there was: what was given up is over.
             recorder.note(":type :barrier")
         gate.open(server.port)
-        time.sleep(min(rng.uniform(0.3, options.life), max(0.1, deadline - time.monotonic())))
+        time.sleep(min(rng.uniform(min(0.3, options.life / 4), options.life), max(0.1, deadline - time.monotonic())))
         if not server.alive():
             raise Failure(f"the server ended by itself:\n{server.log()[-2000:]}")
         server.kill()

@@ -236,12 +236,16 @@ final class Cluster {
     if message.type == .snapshot { member(message.from).raft?.reportSnapshot(message.to, isSent: receiver.isUp) }
     guard receiver.isUp else { return }
     note("deliver \(message)")
-    do { try receiver.raft?.step(message) } catch RaftError.proposalDropped {
+    do throws(RaftError) { try receiver.raft?.step(message) } catch {
+      switch error {
       // Handed on to here, perhaps twice: who proposed knows nothing of it.
-    } catch RaftError.unknownPeer {
+      case .proposalDropped: break
       // Removed meanwhile.
-    } catch RaftError.malformed(let text) {
-      throw Violation("\(receiver.id) finds an honest message malformed: \(text): \(message)")
+      case .unknownPeer: break
+      case .malformed(let text):
+        throw Violation("\(receiver.id) finds an honest message malformed: \(text): \(message)")
+      default: throw error
+      }
     }
   }
 

@@ -16,6 +16,7 @@ public enum CorruptionReason: String, Sendable, Equatable {
   case freePage = "page is reachable and marked free"
   case leakedPage = "page is neither reachable nor free"
   case depth = "tree is deeper than any valid tree"
+  case stale = "page is not the one written last: the disk lost a write"
 }
 
 public enum DatabaseError: Error, Sendable, Equatable {

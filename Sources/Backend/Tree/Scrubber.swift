@@ -7,7 +7,7 @@
 // whatever snapshot is then the newest. A page born behind the scrub is seen by the next pass.
 //
 // A step takes the leaves under one branch, 64 at most, in the order they have in the file, and their values in pages of
-// their own. Bitmap and meta pages are not reached by trees: opening checks them.
+// their own. Behind the last tree come the meta and bitmap pages, which no tree reaches: see `Scrubber+Checkpoints`.
 
 import CNeedletail
 import Glibc
@@ -17,8 +17,8 @@ package final class Scrubber {
   package struct Damage: Sendable, Equatable {
     package var page: UInt32
     package var reason: CorruptionReason
-    /// The tree it belongs to.
-    package var tree: String
+    /// What it belongs to: "tree pods", "meta" or "bitmap".
+    package var place: String
     /// Where the disk would not even be read: why.
     package var error: String?
   }
@@ -36,15 +36,18 @@ package final class Scrubber {
   private static let leavesMax = 64
   private static let stepBytes: UInt64 = 4 << 20
 
-  private let database: Database
+  let database: Database
+  let direct: DirectReader
+  let geometry: PageGeometry
   private let reader: ReaderHandle
-  private let direct: DirectReader
-  private let geometry: PageGeometry
   private var view: SnapshotView
   /// Where the next step begins: a tree, and the first key it looks at; empty for the tree's start.
   private var tree = 0
   private var key: [UInt8] = []
-  private var step = Step()
+  /// Behind the trees: the group of bitmap pages that is next, and how many groups a step takes.
+  var group = 0
+  var groupsMax = 16
+  var step = Step()
   /// A page is read twice before it counts as damaged.
   private let page: UnsafeMutableRawPointer
 
@@ -68,17 +71,21 @@ package final class Scrubber {
 
   /// Looks at some pages: about 256 KiB, more where values are long.
   package func next() -> Step {
-    view = reader.pin()
-    defer { reader.unpin() }
     step = Step()
     // What was read under another pin counts for nothing.
     direct.forget()
-    guard tree < view.treeCount else {
-      tree = 0
-      key = []
-      step.endsPass = true
-      return step
+    if !nextOfTrees() {
+      step.endsPass = !nextOfCheckpoints()
+      if step.endsPass { (tree, key, group) = (0, [], 0) }
     }
+    return step
+  }
+
+  /// False, and nothing is done, where there is no tree left.
+  private func nextOfTrees() -> Bool {
+    view = reader.pin()
+    defer { reader.unpin() }
+    guard tree < view.treeCount else { return false }
     let root = view.snapshot.pointee.roots[tree]
     if root.page == 0 {
       nextTree()
@@ -88,7 +95,7 @@ package final class Scrubber {
     } else {
       descend(root)
     }
-    return step
+    return true
   }
 
   private func nextTree() {
@@ -206,11 +213,12 @@ package final class Scrubber {
 
   // MARK: Reading
 
-  private typealias Problem = (reason: CorruptionReason?, error: String?)
+  typealias Problem = (reason: CorruptionReason?, error: String?)
 
   private func report(_ id: PageID, _ reason: CorruptionReason, _ error: String?) {
     let names = database.treeNames
-    step.damage.append(Damage(page: id, reason: reason, tree: tree < names.count ? names[tree] : "", error: error))
+    let place = "tree \(tree < names.count ? names[tree] : "")"
+    step.damage.append(Damage(page: id, reason: reason, place: place, error: error))
   }
 
   /// A page of the tree from disk, in the buffer for pages, fit for its views; nil where it is damaged, which is noted.

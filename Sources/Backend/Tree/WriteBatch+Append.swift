@@ -16,30 +16,41 @@ extension WriteBatch {
   package func append(
     _ tree: TreeID, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer
   ) throws(DatabaseError) {
-    if let position = appendPosition, position.tree == tree, try append(at: position, key, value) { return }
-    let view = try view(tree)
-    guard try view.rank(key) == view.count, try view.get(key) == nil else { throw .unsorted }
+    var isBehind = false
+    if let position = appendPosition, position.tree == tree {
+      switch try append(at: position, key, value) {
+      case .done: return
+      case .isBehind: isBehind = true
+      case .unknown: break
+      }
+    }
+    if !isBehind {
+      let view = try view(tree)
+      guard try view.rank(key) == view.count, try view.get(key) == nil else { throw .unsorted }
+    }
     try put(tree, key, value)
     // The put's last descent ended at the leaf it put the entry into, which is the last of the tree.
     guard let page = scratch.page(lastInsert.leaf) else { return }
     appendPosition = AppendPosition(tree: tree, page: UnsafeMutableRawPointer(mutating: page))
   }
 
-  /// The entry goes into the last leaf, where it fits as that leaf is; false where it does not.
+  private enum Attempt {
+    case done
+    /// Nothing was done: the key is greater than all, but its entry does not go into the last leaf as that is.
+    case isBehind
+    case unknown
+  }
+
   private func append(
     at position: AppendPosition, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer
-  ) throws(DatabaseError) -> Bool {
+  ) throws(DatabaseError) -> Attempt {
     let leaf = LeafEditor(position.page, pageSize: geometry.pageSize)
     let prefix = leaf.view.prefixLength
     let length = key.count
-    let size = leafEntryOverhead + length + value.count
-    guard let bytes = key.baseAddress, length >= prefix, length <= geometry.keyMax, size <= geometry.entryMax,
-      equalBytes(leaf.view.prefix, bytes, prefix)
-    else { return false }
-    let rest = length - prefix
-    let tail = max(0, rest - 8)
     let n = leaf.view.count
-    guard n > 0, leaf.free >= leafEntryOverhead + tail + value.count else { return false }
+    guard n > 0, let bytes = key.baseAddress, length >= prefix, length <= geometry.keyMax,
+      equalBytes(leaf.view.prefix, bytes, prefix)
+    else { return .unknown }
     let head = keyHead(bytes, prefix, length)
     let last = leaf.view.head(n - 1)
     guard
@@ -47,11 +58,16 @@ extension WriteBatch {
         || head == last
           && leaf.view.compare(n - 1, bytes, length, prefix: prefix, count: n, pageSize: geometry.pageSize) > 0
     else { throw .unsorted }
+    let rest = length - prefix
+    let tail = max(0, rest - 8)
+    guard leafEntryOverhead + length + value.count <= geometry.entryMax,
+      leaf.free >= leafEntryOverhead + tail + value.count
+    else { return .isBehind }
     leaf.insert(
       at: n, head: head, rest: rest, tail: bytes + (length - tail), value: StoredValue(bytes: value, isOverflow: false))
     addLive(position.tree, +1)
     lastInsert.index = n
     changed()
-    return true
+    return .done
   }
 }

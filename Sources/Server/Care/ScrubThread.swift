@@ -112,7 +112,7 @@ package final class ScrubThread: @unchecked Sendable {
 
   private func report(_ damage: Scrubber.Damage) {
     guard known.count < Self.knownMax, known.insert(damage.page).inserted else { return }
-    let what = "page \(damage.page) of tree \(damage.tree): \(damage.error ?? damage.reason.rawValue)"
+    let what = "page \(damage.page) of \(damage.place): \(damage.error ?? damage.reason.rawValue)"
     figures.noteDamage(what)
     logger.error(
       "the database file is damaged on disk: restore this member from a snapshot, and replace the disk",
