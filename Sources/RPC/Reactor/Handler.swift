@@ -25,6 +25,13 @@ package protocol Handler {
   /// What was written to the connection has left, all but a little: it had asked to be told.
   mutating func drained(_ connection: ConnectionPointer)
 
+  /// Once in each turn of the loop, which comes at least twice a second: what is due by the clock. The table finds
+  /// connections, and is told which of them were written to.
+  mutating func turn(_ table: inout ConnectionTable)
+
+  /// The next turn shall come by then (monotonic nanoseconds).
+  var wakeBy_ns: UInt64 { get }
+
   /// The stream ended with an unfinished request in it, or a deadline passed: a last chance to append a word.
   mutating func abandoned(_ connection: ConnectionPointer, _ reason: AbandonReason)
 
@@ -39,6 +46,8 @@ extension Handler {
   // Most handlers have no streams.
   @inlinable package mutating func delivered(_ delivery: AnyObject, _ table: inout ConnectionTable) {}
   @inlinable package mutating func drained(_ connection: ConnectionPointer) {}
+  @inlinable package mutating func turn(_ table: inout ConnectionTable) {}
+  @inlinable package var wakeBy_ns: UInt64 { .max }
 }
 
 @usableFromInline

@@ -14,6 +14,7 @@ package enum Reactor {
     while try transport.wait() {
       handler.beginBatch()
       takeMail(&transport, &handler)
+      handler.turn(&transport.table)
       while let arrival = transport.next() {
         let connection = arrival.connection
         let bytes = transport.begin(arrival)
@@ -29,6 +30,7 @@ package enum Reactor {
         transport.abandon(connection)
       }
       handler.endBatch()
+      transport.table.wakeBy_ns = handler.wakeBy_ns
       transport.flush()
       while let connection = transport.takeDrained() { handler.drained(connection) }
       while let connection = transport.takeDead() {

@@ -51,12 +51,15 @@ extension Faces {
     let mark = connection.pointee.output.count
     do throws(StatusError) {
       try chain.admit(call)
-      if try handle(rpc, connection, frame) {
+      let isAnswered = try handle(rpc, connection, frame)
+      if _slowPath(openTicket != 0) { settleTicket(isDeferred: !isAnswered) }
+      if isAnswered {
         let size = connection.pointee.output.count &- mark
         chain.finished(call, Outcome(code: .ok, answerBytes: size), connection)
       }
     } catch {
       connection.pointee.output.truncate(to: mark)
+      if openTicket != 0 { settleTicket(isDeferred: false) }
       fail(connection, call, frame, error)
     }
   }
@@ -99,11 +102,11 @@ extension Faces {
       closeFrame(connection, at, frame.header)
       return true
     case .put:
-      try server.put(frame.body, reply: address(connection, frame.header))
+      try server.put(frame.body, reply: later(connection, frame.header))
       connection.pointee.deferAnswer()
       return false
     case .deleteRange:
-      try server.deleteRange(frame.body, reply: address(connection, frame.header))
+      try server.deleteRange(frame.body, reply: later(connection, frame.header))
       connection.pointee.deferAnswer()
       return false
     case .leaseGrant, .leaseRevoke, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases:
@@ -111,7 +114,7 @@ extension Faces {
       connection.pointee.deferAnswer()
       return false
     case .compact:
-      try server.compact(frame.body, reply: address(connection, frame.header))
+      try server.compact(frame.body, reply: later(connection, frame.header))
       connection.pointee.deferAnswer()
       return false
     case .watch, .observe:
@@ -131,7 +134,7 @@ extension Faces {
     case .txn:
       return try handleMixed(.txn, connection, frame)
     case .snapshot:
-      try server.snapshot(frame.body, reply: address(connection, frame.header))
+      try server.snapshot(frame.body, reply: later(connection, frame.header))
       connection.pointee.deferAnswer()
       return false
     case .rangeStream:
@@ -140,11 +143,11 @@ extension Faces {
     case .alarm:
       return try handleMixed(.alarm, connection, frame)
     case .hash:
-      try server.hash(reply: address(connection, frame.header))
+      try server.hash(reply: later(connection, frame.header))
       connection.pointee.deferAnswer()
       return false
     case .hashKV:
-      try server.hashKV(frame.body, reply: address(connection, frame.header))
+      try server.hashKV(frame.body, reply: later(connection, frame.header))
       connection.pointee.deferAnswer()
       return false
     case .status:
@@ -166,7 +169,7 @@ extension Faces {
     _ rpc: RPC, _ connection: ConnectionPointer, _ frame: Frame
   ) throws(StatusError) -> Bool {
     let at = connection.pointee.output.openFrame()
-    let reply = address(connection, frame.header)
+    let reply = later(connection, frame.header)
     let isAnswered =
       rpc == .alarm
       ? try server.alarm(frame.body, pin: { view() }, reply: reply, into: &connection.pointee.output)
@@ -182,8 +185,8 @@ extension Faces {
   }
 
   @inline(never)
-  private func handleLease(_ rpc: RPC, _ connection: ConnectionPointer, _ frame: Frame) throws(StatusError) {
-    let reply = address(connection, frame.header)
+  private mutating func handleLease(_ rpc: RPC, _ connection: ConnectionPointer, _ frame: Frame) throws(StatusError) {
+    let reply = later(connection, frame.header)
     switch rpc {
     case .leaseGrant: try server.grantLease(frame.body, reply: reply)
     case .leaseRevoke: try server.revokeLease(frame.body, reply: reply)
@@ -195,9 +198,9 @@ extension Faces {
 
   /// What other threads answer: those that wait for what others do are counted apart.
   @inline(never)
-  private func handleLater(_ rpc: RPC, _ connection: ConnectionPointer, _ frame: Frame) throws(StatusError) {
-    var reply = address(connection, frame.header)
+  private mutating func handleLater(_ rpc: RPC, _ connection: ConnectionPointer, _ frame: Frame) throws(StatusError) {
     guard rpc.isPatient else {
+      let reply = later(connection, frame.header)
       switch rpc {
       case .unlock: try server.unlock(frame.body, reply: reply)
       case .proclaim: try server.proclaim(frame.body, reply: reply)
@@ -206,8 +209,8 @@ extension Faces {
       }
       return connection.pointee.deferAnswer()
     }
-    reply.isPatient = true
     guard connection.pointee.beginPatientCall() else { throw StatusError.tooManyRequests }
+    let reply = later(connection, frame.header, isPatient: true)
     do throws(StatusError) {
       if rpc == .lock {
         try server.lock(frame.body, reply: reply)
@@ -239,6 +242,22 @@ extension Faces {
       startedAt_ns: now_ns)
   }
 
+  /// The address of a call that may be answered later. Where the client gave it a time, it takes a ticket, which
+  /// `settleTicket` takes back if the call is over at once.
+  mutating func later(_ connection: ConnectionPointer, _ header: FrameHeader, isPatient: Bool = false) -> ReplyAddress {
+    var reply = address(connection, header)
+    reply.isPatient = isPatient
+    guard header.status != 0 else { return reply }
+    openTicket = deadlines.begin(reply, at_ns: now_ns &+ UInt64(header.status) &* 1_000_000)
+    reply.ticket = openTicket
+    return reply
+  }
+
+  mutating func settleTicket(isDeferred: Bool) {
+    if !isDeferred { _ = deadlines.end(openTicket) }
+    openTicket = 0
+  }
+
   /// Appends a whole frame: behind the answer that is being made in pieces, if one is, since it can't stand within it.
   func sendFrame(
     _ connection: ConnectionPointer, _ rawMethod: UInt16, _ flags: UInt16, _ stream: UInt32, status: UInt32 = 0,
@@ -251,21 +270,21 @@ extension Faces {
   }
 
   /// Sends a deferred answer.
-  mutating func completeNative(_ connection: ConnectionPointer?, _ reply: UnsafeMutablePointer<Mail>) {
-    let address = reply.pointee.address
-    let status = reply.pointee.status
+  mutating func completeNative(
+    _ connection: ConnectionPointer?, _ address: ReplyAddress, status: UInt32, _ body: UnsafeRawBufferPointer
+  ) {
     if address.isStreamed {
-      if let connection { completeStreamed(connection, reply) }
+      if let connection { completeStreamed(connection, address, status: status, body) }
       return
     }
     if let connection {
       let flags = FrameFlags.answer | FrameFlags.endOfStream
-      sendFrame(connection, address.method, flags, address.stream, status: status) { $0.append(reply.body) }
+      sendFrame(connection, address.method, flags, address.stream, status: status) { $0.append(body) }
     }
     guard let rpc = RPC(method: address.method) else { return }
     let call = Call(rpc, requestBytes: Int(address.requestBytes), startedAt_ns: address.startedAt_ns)
     let code = StatusCode(rawValue: status) ?? .unknown
-    chain.finished(call, Outcome(code: code, answerBytes: reply.body.count + FrameHeader.byteCount), connection)
+    chain.finished(call, Outcome(code: code, answerBytes: body.count + FrameHeader.byteCount), connection)
   }
 
   // MARK: - Maintenance

@@ -52,6 +52,9 @@ package struct Faces: Handler {
 
   /// Answers that are being made in pieces, by the slots of their connections.
   var pieces: [UInt32: PiecewiseAnswer] = [:]
+  var deadlines = CallDeadlines()
+  /// The ticket of the call that is being handled, if it took one.
+  var openTicket: UInt32 = 0
 
   private let reader: ReaderHandle
   private var pinned: SnapshotView?
@@ -130,8 +133,34 @@ package struct Faces: Handler {
   }
 
   package mutating func complete(_ connection: ConnectionPointer?, _ reply: UnsafeMutablePointer<Mail>) {
-    // Only the native face has requests that are answered later.
-    completeNative(connection, reply)
+    let address = reply.pointee.address
+    // Answered already, because its time ran out.
+    if address.ticket != 0, !deadlines.end(address.ticket) { return }
+    complete(connection, address, status: reply.pointee.status, reply.body)
+  }
+
+  /// An answer that was waited for. Only the native face has such.
+  private mutating func complete(
+    _ connection: ConnectionPointer?, _ address: ReplyAddress, status: UInt32, _ body: UnsafeRawBufferPointer
+  ) {
+    completeNative(connection, address, status: status, body)
+  }
+
+  package var wakeBy_ns: UInt64 { deadlines.next_ns }
+
+  /// Tells those whose time has run out; what they asked for may happen all the same.
+  package mutating func turn(_ table: inout ConnectionTable) {
+    guard now_ns >= deadlines.next_ns else { return }
+    for address in deadlines.takeExpired(now_ns: now_ns) {
+      if address.isPatient { server.cancel(address) }
+      let connection = table.find(slot: address.slot, generation: address.generation)
+      if let connection { table.touch(connection) }
+      let error = StatusError.deadlineExceeded
+      var text = error.message
+      text.withUTF8 {
+        complete(connection, address, status: error.code.rawValue, UnsafeRawBufferPointer($0))
+      }
+    }
   }
 
   package mutating func abandoned(_ connection: ConnectionPointer, _ reason: AbandonReason) {
