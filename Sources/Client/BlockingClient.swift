@@ -9,12 +9,14 @@ package final class BlockingClient {
   package var timeout: Duration?
 
   package let dispatcher: Dispatcher
+  let dialTimeout: Duration
 
   package init(
     _ endpoints: [Endpoint], timeout: Duration? = .seconds(5), options: DispatcherOptions = DispatcherOptions()
   ) {
     self.endpoints = endpoints
     self.timeout = timeout
+    dialTimeout = options.dialTimeout
     dispatcher = Dispatcher(endpoints, options)
   }
 

@@ -16,7 +16,9 @@ import NeedletailRPC
 /// elsewhere when a server is unavailable, writes only when they were surely not executed.
 public final class Client: Sendable {
   let driver: ClientDriver
-  private let timeout: Duration
+  let timeout: Duration
+  let dialTimeout: Duration
+  let endpoints: [Endpoint]
 
   /// - Parameters:
   ///   - endpoints: at least one server.
@@ -29,6 +31,8 @@ public final class Client: Sendable {
     var options = DispatcherOptions()
     options.dialTimeout = dialTimeout
     self.timeout = timeout
+    self.dialTimeout = dialTimeout
+    self.endpoints = endpoints
     driver = try ClientDriver(endpoints, options)
   }
 

@@ -318,6 +318,9 @@ package final class ClientConnection {
     return true
   }
 
+  /// What the server sent makes no sense.
+  func reject(_ why: String) -> ClientError { fail(.protocolViolation(why)) }
+
   private func fail(_ error: ClientError) -> ClientError {
     close(error)
     return error

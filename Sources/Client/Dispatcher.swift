@@ -212,6 +212,9 @@ package final class Dispatcher {
     if error.code == .unavailable && operation.kind == .read {
       operation.lastFailure = error.message
       retry(operation, after: pause(operation.attempts), now)
+    } else if error.code == .deadlineExceeded {
+      // The server's clock was a little ahead of ours.
+      operation.finish(.failure(.deadlineExceeded(operation.lastFailure)))
     } else {
       operation.finish(.failure(.server(error)))
     }

@@ -92,7 +92,8 @@ struct Candidacy: Sendable {
   private init(_ session: Session, name: [UInt8], value: [UInt8]) async throws(ClientError) {
     self.session = session
     prefix = name + [UInt8(ascii: "/")]
-    key = prefix + Array(String(UInt64(bitPattern: session.lease), radix: 16).utf8)
+    // As Go prints it: a sign and the magnitude.
+    key = prefix + Array(String(session.lease, radix: 16).utf8)
     var put = PutRequest(key: key, value: value)
     put.lease = session.lease
     let answer = try await session.client.txn(

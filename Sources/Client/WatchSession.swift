@@ -15,6 +15,8 @@ package final class WatchSession {
     package fileprivate(set) var nextRevision: Int64
     fileprivate var id: Int64?
     fileprivate var isOver = false
+    /// Its reader has enough for now: the server has no such watch until it is resumed.
+    fileprivate var isPaused = false
     fileprivate var hasBegun = false
     /// Events of a response that came in pieces.
     fileprivate var pieces: [WatchEvent] = []
@@ -69,6 +71,25 @@ package final class WatchSession {
     closeIfIdle()
   }
 
+  /// Stops a watch where it is: what the server sends of it from here on is dropped, to be asked for again.
+  package func pause(_ watch: Watch) {
+    guard !watch.isOver, !watch.isPaused else { return }
+    watch.isPaused = true
+    watch.pieces = []
+    guard let id = watch.id, let call else { return }
+    watch.id = nil
+    byID[id] = nil
+    dispatcher.send(WatchRequestView.cancel(watchID: id).encoded(), on: call)
+  }
+
+  /// A paused watch goes on with the first revision that it has not seen.
+  package func resume(_ watch: Watch) {
+    guard !watch.isOver, watch.isPaused else { return }
+    watch.isPaused = false
+    guard let call else { return open() }
+    if dispatcher.send(watch.request.encoded(from: watch.nextRevision), on: call) { creating.append(watch) }
+  }
+
   /// Asks how far the server is; the answer goes to every watch, once each has all up to it.
   package func requestProgress() {
     if let call { dispatcher.send(WatchRequestView.progress.encoded(), on: call) }
@@ -98,21 +119,21 @@ package final class WatchSession {
   /// A new stream: all watches go on where they are.
   private func begin() -> [[UInt8]] {
     byID = [:]
-    creating = watches
+    creating = watches.filter { !$0.isPaused }
     for watch in watches {
       watch.id = nil
       watch.pieces = []
     }
-    return watches.map { $0.request.encoded(from: $0.nextRevision) }
+    return creating.map { $0.request.encoded(from: $0.nextRevision) }
   }
 
   private func lost(_ error: ClientError) -> Bool {
     byID = [:]
     creating = []
     switch error {
-    case .disconnected, .outcomeUnknown: return !watches.isEmpty
-    case .unreachable where hasBeenOpen: return true
-    case .server(let status) where status.code == .unavailable: return true
+    case .disconnected, .outcomeUnknown: return reopens
+    case .unreachable where hasBeenOpen: return reopens
+    case .server(let status) where status.code == .unavailable: return reopens
     default: break
     }
     let all = watches
@@ -122,6 +143,13 @@ package final class WatchSession {
       watch.isOver = true
       watch.ended(error)
     }
+    return false
+  }
+
+  /// Whether a lost stream is wanted again now: a paused watch opens one when it goes on.
+  private var reopens: Bool {
+    if watches.contains(where: { !$0.isPaused }) { return true }
+    call = nil
     return false
   }
 
@@ -156,8 +184,8 @@ package final class WatchSession {
   private func takeCreated(_ response: WatchResponse) {
     guard !creating.isEmpty else { return }
     let watch = creating.removeFirst()
-    if watch.isOver {
-      // Cancelled before its id was known.
+    if watch.isOver || watch.isPaused {
+      // Cancelled, or paused, before its id was known.
       guard !response.canceled, let call else { return }
       dispatcher.send(WatchRequestView.cancel(watchID: response.watchID).encoded(), on: call)
       return

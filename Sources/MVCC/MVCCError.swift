@@ -18,6 +18,8 @@ package enum MVCCError: Error, Equatable, Sendable {
   case compacted
   /// The answer would not fit the bound of one message.
   case answerTooLarge(limit: Int)
+  /// All sorted ranges together may hold no more.
+  case sortTooLarge(limit: Int)
   /// The NOSPACE alarm is raised.
   case noSpace
   /// The CORRUPT alarm is raised.
@@ -36,7 +38,7 @@ package enum MVCCError: Error, Equatable, Sendable {
     case .leaseNotFound: 5  // NotFound
     case .leaseExists: 9  // FailedPrecondition
     case .futureRevision, .compacted, .leaseTTLTooLarge: 11  // OutOfRange
-    case .answerTooLarge, .noSpace: 8  // ResourceExhausted
+    case .answerTooLarge, .sortTooLarge, .noSpace: 8  // ResourceExhausted
     case .corrupt, .unknownFormat, .corruptCluster: 15  // DataLoss
     case .storage: 14  // Unavailable
     }
@@ -59,6 +61,7 @@ package enum MVCCError: Error, Equatable, Sendable {
     case .futureRevision: "etcdserver: mvcc: required revision is a future revision"
     case .compacted: "etcdserver: mvcc: required revision has been compacted"
     case .answerTooLarge(let limit): "needletail: the answer is larger than \(limit) bytes; ask with a limit"
+    case .sortTooLarge(let limit): "needletail: sorted ranges would hold more than \(limit) bytes; ask with a limit"
     case .noSpace: "etcdserver: mvcc: database space exceeded"
     case .corruptCluster: "etcdserver: corrupt cluster"
     case .corrupt(let what): "etcdserver: corrupt store: \(what)"

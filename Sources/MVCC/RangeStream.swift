@@ -21,6 +21,8 @@ package final class RangeStream {
   private let keys: UnsafeMutableRawPointer
   private let form: Form
   private var scan: AnyScan
+  /// In place of the walk where the order is not that of keys.
+  private let sorted: SortedRun?
   private var seen: UInt64 = 0
   private var emitted: UInt64 = 0
   /// What stands in front of the pairs and behind them, once it is known.
@@ -30,7 +32,7 @@ package final class RangeStream {
   /// Bytes of the whole answer, when it has been measured.
   package private(set) var size = 0
 
-  /// For queries in the order of keys; takes `reader` over.
+  /// Takes `reader` over. In pieces only queries in the order of keys.
   package init(_ store: Store, _ reader: ReaderHandle, _ asked: RangeQuery, _ form: Form) throws(MVCCError) {
     // The request's bytes go away long before the answer is written.
     let room = UnsafeMutableRawBufferPointer.allocate(
@@ -52,7 +54,9 @@ package final class RangeStream {
     self.query = query
     self.form = form
     keys = room.baseAddress.unsafelyUnwrapped
-    scan = AnyScan(range, descends: query.order == .descend)
+    let isSorted = query.target != .key && !query.countOnly && form == .measured
+    sorted = isSorted && !range.range.isEmpty ? SortedRun(range, query) : nil
+    scan = isSorted ? AnyScan() : AnyScan(range, descends: query.order == .descend)
     let start = head.reserve(AnswerHeader.maxSize)
     head.advance(store.header.write(start, revision: state.revision, term: query.term) - start)
     // As `Store.range` judges; and between its look and this pin a compaction may have passed.
@@ -99,6 +103,7 @@ package final class RangeStream {
 
   /// Looks at up to so many entries more. True when all are measured: `size` is known, and writing may begin.
   package func measure(entriesMax: Int) throws(MVCCError) -> Bool {
+    if let sorted { return try measure(sorted, entriesMax) }
     var entry = ScanEntry()
     var left = entriesMax
     while true {
@@ -116,6 +121,15 @@ package final class RangeStream {
         return true
       }
     }
+  }
+
+  private func measure(_ sorted: SortedRun, _ entriesMax: Int) throws(MVCCError) -> Bool {
+    guard try sorted.gather(entriesMax: entriesMax) else { return false }
+    guard sorted.byteCount <= range.bound else { throw .answerTooLarge(limit: range.bound) }
+    seen = sorted.seen
+    try finish(sorted.hasMore)
+    size = head.count + sorted.byteCount + (tail?.count ?? 0)
+    return true
   }
 
   private func finish(_ more: Bool) throws(MVCCError) {
@@ -137,6 +151,7 @@ package final class RangeStream {
     let mark = out.count
     if !isBegun, form == .measured { out.append(head.bytes) }
     isBegun = true
+    if let sorted { return try write(sorted, into: &out, bytesMax) }
     var entry = ScanEntry()
     // A filter may pass over any number of entries: looking ends somewhere too.
     var left = max(1, bytesMax / 8)
@@ -152,6 +167,18 @@ package final class RangeStream {
         if let tail { out.append(tail.bytes) }
         return true
       }
+    }
+    return false
+  }
+
+  private func write(_ sorted: SortedRun, into out: inout OutBuffer, _ bytesMax: Int) throws(MVCCError) -> Bool {
+    let mark = out.count
+    while out.count - mark < bytesMax {
+      guard let entry = sorted.next() else {
+        if let tail { out.append(tail.bytes) }
+        return true
+      }
+      try range.appendEntry(entry.key, entry.fields, keysOnly: query.keysOnly, to: &out)
     }
     return false
   }

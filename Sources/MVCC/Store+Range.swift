@@ -5,16 +5,22 @@ import NeedletailBytes
 
 extension Store {
   /// Appends a RangeResponse body to `out`. On an error nothing is left behind in `out`. A point get is O(log n); a range
-  /// is O(log n + answer), its count included. A range in the order of keys whose answer is larger than `inlineLimit`
+  /// is O(log n + answer), its count included. A range whose answer is larger than `inlineLimit`, or takes long to sort,
   /// throws `answerTooLarge` with that limit: it is for a `RangeStream`.
   package func range(_ view: SnapshotView, _ query: RangeQuery, into out: inout OutBuffer) throws(MVCCError) {
     guard query.key.count > 0 else { throw .keyNotProvided }
     if query.isPlainGet { return try pointGet(view, query, into: &out) }
     let mark = out.count
-    do { try generalRange(view, query, into: &out) } catch {
+    do { try generalRange(view, query, min(inlineLimit, answerLimit), into: &out) } catch {
       out.truncate(to: mark)
       throw error
     }
+  }
+
+  /// The same at once, however much there is to look at, for a thread that may take its time.
+  package func wholeRange(_ view: SnapshotView, _ query: RangeQuery, into out: inout OutBuffer) throws(MVCCError) {
+    guard query.key.count > 0 else { throw .keyNotProvided }
+    try generalRange(view, query, answerLimit, into: &out)
   }
 
   @inline(__always)
@@ -33,8 +39,10 @@ extension Store {
     out.advance(at - start)
   }
 
-  private func generalRange(_ view: SnapshotView, _ query: RangeQuery, into out: inout OutBuffer) throws(MVCCError) {
-    try range(state(view), query, .whole(term: query.term), min(inlineLimit, answerLimit), into: &out)
+  private func generalRange(
+    _ view: SnapshotView, _ query: RangeQuery, _ bound: Int, into out: inout OutBuffer
+  ) throws(MVCCError) {
+    try range(state(view), query, .whole(term: query.term), bound, into: &out)
   }
 
   /// Appends the RangeResponse that is a part of a transaction's answer. What an error leaves behind is the caller's to
@@ -78,7 +86,7 @@ struct RangeReader {
   let state: StoreState
   let range: KeyRange
   let revision: UInt64
-  /// Most bytes of pairs in the order of keys.
+  /// Most bytes of pairs.
   let bound: Int
 
   var isLatest: Bool { revision == state.revision }

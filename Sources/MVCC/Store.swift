@@ -47,11 +47,15 @@ package final class Store: Sendable {
   package let answerLimit: Int
   /// Bound of what `range` appends at once.
   package let inlineLimit: Int
+  package let sortBudget: SortBudget
   let header: AnswerHeader
 
   private typealias Trees = (TreeID, TreeID, TreeID, TreeID, TreeID)
 
-  private init(database: Database, identity: StoreIdentity, trees: Trees, answerLimit: Int, inlineLimit: Int) {
+  private init(
+    database: Database, identity: StoreIdentity, trees: Trees, answerLimit: Int, inlineLimit: Int, sortLimit: Int
+  ) {
+    sortBudget = SortBudget(bytesMax: sortLimit)
     self.database = database
     self.identity = identity
     (current, graveyard, log, lease, meta) = trees
@@ -64,7 +68,8 @@ package final class Store: Sendable {
   /// Opens the store in `database`, or makes it there with the identity given. A store of another format or another
   /// identity is refused.
   package static func open(
-    _ database: Database, identity: StoreIdentity, answerLimit: Int = 1 << 30, inlineLimit: Int = .max
+    _ database: Database, identity: StoreIdentity, answerLimit: Int = 1 << 30, inlineLimit: Int = .max,
+    sortLimit: Int = 512 << 20
   ) throws(MVCCError) -> Store {
     let trees: Trees
     do {
@@ -95,7 +100,8 @@ package final class Store: Sendable {
       throw .corrupt("opening: \(error)")
     }
     return Store(
-      database: database, identity: identity, trees: trees, answerLimit: answerLimit, inlineLimit: inlineLimit)
+      database: database, identity: identity, trees: trees, answerLimit: answerLimit, inlineLimit: inlineLimit,
+      sortLimit: sortLimit)
   }
 }
 

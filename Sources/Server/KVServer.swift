@@ -62,18 +62,18 @@ package final class KVServer: Sendable {
 
   @inline(never)
   private func refusal(of query: RangeQuery, _ error: MVCCError) -> StatusError {
-    guard case .answerTooLarge(let limit) = error, limit < store.answerLimit, query.target == .key else {
+    guard case .answerTooLarge(let limit) = error, limit < store.answerLimit else {
       return StatusError(error)
     }
     return KVServer.largeAnswer
   }
 
-  /// A range in pieces, on a snapshot of its own. Only in the order of keys.
+  /// A range in pieces, on a snapshot of its own. As messages of their own only in the order of keys.
   package func rangeStream(
     _ request: RangeRequestView, _ form: RangeStream.Form
   ) throws(StatusError) -> RangeStream {
     guard var query = RangeQuery(request) else { throw invalid(request) }
-    guard query.target == .key else { throw StatusError.invalidSortOption }
+    guard query.target == .key || form == .measured else { throw StatusError.invalidSortOption }
     query.term = status.term.load(ordering: .relaxed)
     let reader: ReaderHandle
     do { reader = try store.database.makeReader() } catch { throw StatusError.tooManyLargeRanges }

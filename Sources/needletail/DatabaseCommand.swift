@@ -1,10 +1,10 @@
-// `needletail db …`: looking at, copying and restoring database files.
+// `needletail db …` and `needletail wal …`: looking at and putting right what a stopped server's directory holds.
 
 import Glibc
 import NeedletailBackend
 import NeedletailSnapshot
 
-/// What a `db` command was given, and how it ends.
+/// A command of one of the groups: what it was given, and how it ends.
 struct DatabaseCommand: Sendable {
   enum Failure: Error {
     /// The command line is wrong: exit status 2.
@@ -20,22 +20,47 @@ struct DatabaseCommand: Sendable {
   var flags: [Flag] = []
   let run: @Sendable (Line) throws(Failure) -> Void
 
-  static let all: [DatabaseCommand] = [check, stats, dumpPage, backup, compact, restore]
+  struct Group: Sendable {
+    let word: String
+    let title: String
+    let notes: String
+    let commands: [DatabaseCommand]
 
-  /// Runs `arguments`, those after `db`; returns the exit status.
-  static func run(_ arguments: [String]) -> Int32 {
+    static let all = [database, log]
+
+    static let database = Group(
+      word: "db", title: "Look at, copy and restore database files.",
+      notes: """
+            PATH is a database file, or a server's data directory, which stands for the file member/db in it. Nothing in it is
+            ever changed. A file that a server has open is locked: all commands but dump-page refuse it. Of a running server,
+            needletailctl snapshot save takes a copy, /metrics has the figures, and its scrub checks the file.
+        """,
+      commands: [check, stats, dumpPage, backup, compact, restore])
+
+    static let log = Group(
+      word: "wal", title: "Look at a write-ahead log, and cut a corrupt one.",
+      notes: """
+            DIR is the data directory of a server that is stopped.
+        """,
+      commands: [logCheck, logRepair])
+
+    /// Runs `arguments`, those after the group's word; returns the exit status.
+    func run(_ arguments: [String]) -> Int32 { DatabaseCommand.run(arguments, self) }
+  }
+
+  private static func run(_ arguments: [String], _ group: Group) -> Int32 {
     guard let name = arguments.first, name != "help", name != "-h", name != "--help" else {
-      print(help, terminator: "")
+      print(help(group), terminator: "")
       return 0
     }
-    guard let command = all.first(where: { $0.name == name }) else {
-      printError("needletail db: unknown command '\(name)'; see needletail db --help")
+    guard let command = group.commands.first(where: { $0.name == name }) else {
+      printError("needletail \(group.word): unknown command '\(name)'; see needletail \(group.word) --help")
       return 2
     }
     do throws(Failure) {
       let line = try Line(Array(arguments.dropFirst()), command)
       if line.wantsHelp {
-        print(command.help, terminator: "")
+        print(command.help(group), terminator: "")
       } else {
         try command.run(line)
       }
@@ -43,36 +68,36 @@ struct DatabaseCommand: Sendable {
     } catch {
       switch error {
       case .usage(let why):
-        printError("needletail db \(name): \(why)\nusage: needletail db \(name) \(command.usage)")
+        printError(
+          "needletail \(group.word) \(name): \(why)\nusage: needletail \(group.word) \(name) \(command.usage)")
         return 2
       case .failed(let why):
-        printError("needletail db \(name): \(why)")
+        printError("needletail \(group.word) \(name): \(why)")
         return 1
       }
     }
   }
 
-  private static var help: String {
-    let width = all.map(\.name.count).max() ?? 0
+  private static func help(_ group: Group) -> String {
+    let width = group.commands.map(\.name.count).max() ?? 0
+    let lines = group.commands.map { "  needletail \(group.word) \(pad($0.name, width))  \($0.summary)\n" }
     return """
-      Look at, copy and restore database files.
+      \(group.title)
 
       Usage:
 
-      """ + all.map { "  needletail db \(pad($0.name, width))  \($0.summary)\n" }.joined() + """
+      """ + lines.joined() + """
 
-          PATH is a database file, or a server's data directory, which stands for the file member/db in it. Nothing in it is
-          ever changed. A file that a server has open is locked: all commands but dump-page refuse it. Of a running server,
-          needletailctl snapshot save takes a copy, /metrics has the figures, and its scrub checks the file.
+        \(group.notes)
 
           Exit status: 0 done, and clean; 1 damaged, or not done; 2 a wrong command line.
-          needletail db COMMAND --help says more.
+          needletail \(group.word) COMMAND --help says more.
 
         """
   }
 
-  private var help: String {
-    var text = "\(summary)\n\nUsage:\n  needletail db \(name) \(usage)\n\n\(details)\n"
+  private func help(_ group: Group) -> String {
+    var text = "\(summary)\n\nUsage:\n  needletail \(group.word) \(name) \(usage)\n\n\(details)\n"
     guard !flags.isEmpty else { return text }
     text += "\nFlags:\n"
     let width = flags.map(\.name.count).max() ?? 0

@@ -42,6 +42,7 @@ enum FlagTable {
 
       usage: needletail [--flag value | --flag=value]…
              needletail db COMMAND …       check, dump, back up, compact, restore database files (needletail db --help)
+             needletail wal COMMAND …      check a write-ahead log, cut a corrupt one (needletail wal --help)
       Each flag can also be given as a variable: --data-dir is ETCD_DATA_DIR.
 
 

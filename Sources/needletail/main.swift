@@ -9,8 +9,9 @@ func fail(_ message: String) -> Never {
 }
 
 func start() throws(FlagError) -> Int32 {
-  if CommandLine.arguments.dropFirst().first == "db" {
-    return DatabaseCommand.run(Array(CommandLine.arguments.dropFirst(2)))
+  let first = CommandLine.arguments.dropFirst().first
+  if let group = DatabaseCommand.Group.all.first(where: { $0.word == first }) {
+    return group.run(Array(CommandLine.arguments.dropFirst(2)))
   }
   let flags = try FlagValues(
     Array(CommandLine.arguments.dropFirst()),

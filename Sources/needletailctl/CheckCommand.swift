@@ -6,13 +6,13 @@ import NeedletailClient
 extension Command {
   private static let loads = "s(small), m(medium), l(large), xl(xLarge)"
   private static let compact = Flag("auto-compact", "compact storage with last revision after test is finished")
-  private static let defrag = Flag("auto-defrag", "accepted, without effect: there is nothing to defragment")
+  private static let afterwards = Flag("auto-defrag", "give free space back to the file system after test is finished")
 
   static let checkPerf = Command(
     words: ["check", "perf"], usage: "", summary: "Check the performance of the etcd cluster",
     details: "Puts at a set rate from many clients for a minute, then deletes what it has put.",
     flags: [
-      compact, defrag,
+      compact, afterwards,
       Flag("load", value: "LOAD", "the performance check's workload model: \(loads) (s)"),
       Flag("prefix", value: "PREFIX", "the prefix for writing the performance check's keys (/etcdctl-check-perf/)"),
     ]
@@ -23,7 +23,7 @@ extension Command {
     summary: "Check the memory usage of holding data for different workloads on a given server endpoint",
     details: "If multiple endpoints are provided, first endpoint will be used.",
     flags: [
-      compact, defrag,
+      compact, afterwards,
       Flag("load", value: "LOAD", "the datascale check's workload model: \(loads) (s)"),
       Flag("prefix", value: "PREFIX", "the prefix for writing the datascale check's keys (/etcdctl-check-datascale/)"),
     ]
@@ -36,6 +36,7 @@ enum CheckCommand {
     let model: WorkloadModel
     let prefix: [UInt8]
     let compacts: Bool
+    let defragments: Bool
 
     init(_ line: ParsedLine, prefix standard: String) throws(Failure) {
       guard line.arguments.isEmpty else { throw .message("unexpected arguments") }
@@ -45,6 +46,7 @@ enum CheckCommand {
       self.model = model
       prefix = line.bytes("prefix") ?? Array(standard.utf8)
       compacts = line.isOn("auto-compact")
+      defragments = line.isOn("auto-defrag")
     }
   }
 
@@ -97,10 +99,17 @@ enum CheckCommand {
     do {
       client.timeout = .seconds(30)
       let revision = try client.deleteRange(DeleteRangeRequest(.prefix(options.prefix))).header.revision
-      guard options.compacts else { return }
-      StandardOutput.write("Compacting with revision \(revision)\n")
-      _ = try client.compact(revision, physical: true)
-      StandardOutput.write("Compacted with revision \(revision)\n")
+      if options.compacts {
+        StandardOutput.write("Compacting with revision \(revision)\n")
+        _ = try client.compact(revision, physical: true)
+        StandardOutput.write("Compacted with revision \(revision)\n")
+      }
+      guard options.defragments else { return }
+      for (endpoint, answer) in zip(client.endpoints, client.askAll(.defragment)) {
+        StandardOutput.write("Defragmenting \"\(endpoint.text)\"\n")
+        _ = try answer.result.get()
+        StandardOutput.write("Defragmented \"\(endpoint.text)\"\n")
+      }
     } catch { throw .client(error) }
   }
 

@@ -16,7 +16,8 @@ struct Command: Sendable {
   /// All of them, in the order of the help text.
   static let all: [Command] = [
     .get, .put, .del, .txn, .watch, .compaction, .leaseGrant, .leaseRevoke, .leaseTimeToLive, .leaseList,
-    .leaseKeepAlive, .lock, .elect, .alarmList, .alarmDisarm, .checkPerf, .checkDatascale, .endpointStatus,
+    .leaseKeepAlive, .lock, .elect, .alarmList, .alarmDisarm, .memberList, .memberAdd, .memberRemove,
+    .memberUpdate, .memberPromote, .moveLeader, .defrag, .checkPerf, .checkDatascale, .endpointStatus,
     .endpointHealth, .endpointHashKV, .snapshotSave, .snapshotStatus, .snapshotRestore, .load, .dump, .version,
   ]
 

@@ -31,7 +31,26 @@ enum GetCommand {
     let output = KeyValueOutput(
       format: options.format, hex: options.hex, valueOnly: line.isOn("print-value-only"),
       countOnly: request.countOnly)
-    do { output.range(try options.makeClient().range(request)) } catch { throw .client(error) }
+    let client = options.makeClient()
+    do {
+      guard isStreamed(request, options.format) else { return output.range(try client.range(request)) }
+      try client.readRange(request) { pairs in
+        var piece = RangeResponse()
+        piece.kvs = pairs
+        output.range(piece)
+        return true
+      }
+    } catch {
+      throw .client(error)
+    }
+  }
+
+  /// Whether pairs are shown as they come: those of a range without a limit, in the order of keys. The other formats show
+  /// first, or in one piece, what is only known at the end.
+  private static func isStreamed(_ request: RangeRequest, _ format: OutputFormat) -> Bool {
+    guard format == .simple, !request.countOnly, request.limit == 0, request.sortTarget == .key else { return false }
+    if case .key = request.keys { return false }
+    return true
   }
 
   static func request(_ line: ParsedLine) throws(Failure) -> RangeRequest {

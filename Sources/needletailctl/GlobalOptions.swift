@@ -40,10 +40,11 @@ struct GlobalOptions {
     commandTimeout = try line.duration("command-timeout") ?? .seconds(5)
   }
 
-  func makeClient() -> BlockingClient {
+  /// `others`: in place of those given.
+  func makeClient(_ others: [Endpoint]? = nil) -> BlockingClient {
     var options = DispatcherOptions()
     options.dialTimeout = dialTimeout
-    return BlockingClient(endpoints, timeout: commandTimeout, options: options)
+    return BlockingClient(others ?? endpoints, timeout: commandTimeout, options: options)
   }
 
   /// Whether a flag that stands before the command has its value in the token after it.

@@ -226,8 +226,48 @@ package final class FakeServer: @unchecked Sendable {
     return react(request)
   }
 
-  private func answer(_ request: Frame) -> [UInt8] {
+  /// Pieces of two pairs each, then header, more and count.
+  private func pieces(_ request: Frame) -> [UInt8] {
     frame { out in
+      func append(_ piece: RangeResponse, isLast: Bool) {
+        let at = out.openFrame()
+        let bytes = piece.encoded()
+        let start = out.reserve(ProtoWriter.size(delimited: bytes.count))
+        var writer = ProtoWriter(start)
+        writer.open(1, count: bytes.count)
+        bytes.withUnsafeBytes { writer.raw($0) }
+        out.advance(writer.cursor - start)
+        out.closeFrame(
+          at: at, rawMethod: request.header.rawMethod,
+          flags: isLast ? FrameFlags.answer | FrameFlags.endOfStream : FrameFlags.answer,
+          stream: request.header.stream, status: 0)
+      }
+      do throws(StatusError) {
+        var last = try locked { () throws(StatusError) in
+          let view: RangeRequestView
+          do { view = try RangeRequestView(request.body) } catch {
+            throw StatusError(.invalidArgument, "\(error)")
+          }
+          return try range(view)
+        }
+        for first in stride(from: 0, to: last.kvs.count, by: 2) {
+          var piece = RangeResponse()
+          piece.kvs = Array(last.kvs[first..<min(first + 2, last.kvs.count)])
+          append(piece, isLast: false)
+        }
+        last.kvs = []
+        append(last, isLast: true)
+      } catch {
+        out.appendErrorFrame(
+          rawMethod: request.header.rawMethod, stream: request.header.stream, code: error.code,
+          message: error.message)
+      }
+    }
+  }
+
+  private func answer(_ request: Frame) -> [UInt8] {
+    if request.header.method == .rangeStream { return pieces(request) }
+    return frame { out in
       let at = out.openFrame()
       do throws(StatusError) {
         try locked { () throws(StatusError) in try appendAnswer(request, &out) }
@@ -272,6 +312,11 @@ package final class FakeServer: @unchecked Sendable {
         answer.hash = 3_593_804_405
         answer.hashRevision = view.revision == 0 ? revision : view.revision
         answer.encode(to: &out)
+      case .memberList, .memberUpdate: members().encode(to: &out)
+      case .memberAdd, .memberRemove, .memberPromote: throw StatusError.memberNotFound
+      case .defragment: break
+      case .moveLeader:
+        if try MemberRequest(.number, request.body).number != 0x11 { throw StatusError.badLeaderTransferee }
       default:
         throw StatusError(.unimplemented, "unknown method")
       }
@@ -280,6 +325,22 @@ package final class FakeServer: @unchecked Sendable {
     } catch {
       throw StatusError(.invalidArgument, "\(error)")
     }
+  }
+
+  private func members() -> MemberResponse {
+    var answer = MemberResponse()
+    answer.header = ResponseHeader(clusterID: 0xC1, memberID: 0x11, raftTerm: 2)
+    var one = Member()
+    one.id = 0x11
+    one.name = "default"
+    one.peerURLs = ["http://127.0.0.1:2380", "http://[::1]:2380"]
+    one.clientURLs = ["http://127.0.0.1:2379"]
+    var other = Member()
+    other.id = 0xF1
+    other.peerURLs = ["http://127.0.0.1:2381"]
+    other.isLearner = true
+    answer.members = [one, other]
+    return answer
   }
 
   private func keys(_ key: UnsafeRawBufferPointer, _ end: UnsafeRawBufferPointer) throws(StatusError) -> [[UInt8]] {

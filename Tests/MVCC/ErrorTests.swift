@@ -103,6 +103,33 @@ import Testing
     }
   }
 
+  /// What sorting holds is bounded for all of a store's ranges together, and given back; with a limit little is held, however
+  /// much there is to look at.
+  @Test func sortingIsBounded() throws {
+    let fixture = try Fixture()
+    for i in 0..<3_000 { _ = try fixture.put(Bytes("key\(i)".utf8), [UInt8(i % 7)]) }
+    let store = try Store.open(fixture.database, identity: Fixture.identity, sortLimit: 100_000)
+    let view = fixture.reader.pin()
+    defer { fixture.reader.unpin() }
+    func sort(_ limit: Int64) throws(MVCCError) -> Int {
+      var out = OutBuffer()
+      defer { out.free() }
+      try withBytes([0], [0]) { (key, end) throws(MVCCError) in
+        var query = RangeQuery(key: key, rangeEnd: end)
+        query.target = .modRevision
+        query.order = .descend
+        query.limit = limit
+        try store.range(view, query, into: &out)
+      }
+      return out.count
+    }
+    #expect(throws: MVCCError.sortTooLarge(limit: 100_000)) { _ = try sort(0) }
+    #expect(MVCCError.sortTooLarge(limit: 1).code == 8)
+    for _ in 0..<10 { #expect(try sort(200) > 200 * 10) }
+    #expect(throws: MVCCError.sortTooLarge(limit: 100_000)) { _ = try sort(2_990) }
+    #expect(store.sortBudget.heldBytes == 0)
+  }
+
   /// Bytes that no writer makes come out as errors, whatever they are.
   @Test func damagedRecordsAreErrors() throws {
     var generator = SeededGenerator(TestSettings.seed("damaged records"))

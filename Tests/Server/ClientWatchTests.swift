@@ -54,6 +54,77 @@ import Testing
     server.stop()
   }
 
+  /// Whoever does not read is not sent everything: the watch stops at about a mebibyte, and later goes on without gap.
+  @Test func aReaderWhoWaitsCostsLittle() async throws {
+    let server = try RunningServer(.auto)
+    let client = try client(server)
+    let watch = client.watch(WatchRequest(.prefix(bytes("k"))))
+    // The other one reads along, over the same connection.
+    let along = Task { [self] in try await events(client.watch(WatchRequest(.prefix(bytes("k")))), 600) }
+    let figures = server.node.watch.figures
+    for _ in 0..<1000 where figures.watchers.load(ordering: .relaxed) < 2 { usleep(2_000) }
+    let value = Bytes(repeating: 7, count: 50_000)
+    let count = 600
+    for i in 0..<count { _ = try await client.put(PutRequest(key: bytes("k\(i % 9)"), value: value)) }
+    #expect(try await along.value.count == count)
+    for _ in 0..<1000 where figures.watchers.load(ordering: .relaxed) > 0 { usleep(2_000) }
+    #expect(figures.watchers.load(ordering: .relaxed) == 0, "the one that is not read still runs")
+    let seen = try await events(watch, count)
+    #expect(seen.map(\.kv.modRevision) == (2...Int64(count + 1)).map { $0 })
+    // One that waited until its history was gone is told so.
+    let late = client.watch(WatchRequest(.prefix(bytes("k"))))
+    for _ in 0..<1000 where figures.watchers.load(ordering: .relaxed) < 1 { usleep(2_000) }
+    for i in 0..<count { _ = try await client.put(PutRequest(key: bytes("k\(i % 9)"), value: value)) }
+    for _ in 0..<1000 where figures.watchers.load(ordering: .relaxed) > 0 { usleep(2_000) }
+    try await client.compact(Int64(2 * count + 1))
+    await #expect(throws: ClientError.compacted(Int64(2 * count + 1))) { _ = try await events(late, count) }
+    client.close()
+    server.stop()
+  }
+
+  /// A range in pieces, read slowly, over a connection that is lost in between: every pair once, all of one revision.
+  @Test func aLargeRangeIsReadInPieces() async throws {
+    let directory = try TemporaryDirectory()
+    var server = try RunningServer(.auto, directory: directory.path)
+    let port = server.port
+    let client = try Client(endpoints: [try Endpoint("127.0.0.1:\(port)")], dialTimeout: .seconds(10))
+    let value = Bytes(repeating: 5, count: 20_000)
+    let count = 1_000
+    for i in 0..<count { _ = try await client.put(PutRequest(key: bytes("k\(1_000 + i)"), value: value)) }
+    for (order, limit) in [(SortOrder.none, 0), (.descend, 0), (.none, 777)] {
+      var request = RangeRequest(.prefix(bytes("k")))
+      request.sortOrder = order
+      request.limit = Int64(limit)
+      var keys: [Bytes] = []
+      var pieces = 0
+      for try await pairs in client.rangeStream(request) {
+        pieces += 1
+        keys += pairs.map(\.key)
+        #expect(pairs.allSatisfy { $0.value == value })
+        guard pieces == 3 else { continue }
+        // Not of this revision.
+        try await client.put("k0", "later")
+        try await client.delete("k1")
+        server.stop()
+        server = try RunningServer(.auto, directory: directory.path, port: port)
+      }
+      try await client.delete("k0")
+      let all = (0..<count).map { bytes("k\(1_000 + $0)") }
+      let wanted = order == .descend ? Array(all.reversed()) : limit > 0 ? Array(all[..<limit]) : all
+      #expect(keys.filter { $0 != bytes("k0") } == wanted && pieces > 10)
+    }
+    // Whoever leaves early leaves nothing behind.
+    for try await _ in client.rangeStream(RangeRequest(.all)) { break }
+    #expect(server.hasReaders(0))
+    var sorted = RangeRequest(.all)
+    sorted.sortTarget = .mod
+    await #expect(throws: ClientError.server(.invalidSortOption)) {
+      for try await _ in client.rangeStream(sorted) {}
+    }
+    client.close()
+    server.stop()
+  }
+
   @Test func progressIsToldToEveryWatch() async throws {
     let server = try RunningServer(.auto)
     let client = try client(server)

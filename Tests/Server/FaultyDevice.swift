@@ -1,4 +1,5 @@
 // A log device over another one that can be told to fill up or to fail.
+import Glibc
 import NeedletailServer
 import NeedletailWAL
 
@@ -10,6 +11,8 @@ final class FaultSwitch: @unchecked Sendable {
     case full
     /// Group writes fail.
     case broken
+    /// Group writes wait.
+    case stuck
   }
 
   private let monitor = Monitor()
@@ -66,6 +69,7 @@ final class FaultyDevice: LogDevice, @unchecked Sendable {
   func adopt(buffers: [UnsafeMutableRawBufferPointer]) { base.adopt(buffers: buffers) }
   func beginWrite(_ file: LogFile, _ bytes: UnsafeRawBufferPointer, at offset: UInt64, slot: Int) throws(WALError) {
     if fault.current == .broken { throw .system(operation: "write", file: file.name, code: 5) }
+    while fault.current == .stuck { usleep(1_000) }
     try base.beginWrite(file, bytes, at: offset, slot: slot)
   }
   func takeCompletion(wait: Bool) throws(WALError) -> WriteCompletion? { try base.takeCompletion(wait: wait) }

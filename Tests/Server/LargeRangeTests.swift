@@ -52,6 +52,32 @@ import Testing
         $0.limit = 700
       },
       request(.all) { $0.sortTarget = .mod }, request(.all) { $0.countOnly = true },
+      request(.all) {
+        $0.sortTarget = .value
+        $0.sortOrder = .descend
+      },
+      request(.all) {
+        $0.sortTarget = .mod
+        $0.sortOrder = .descend
+        $0.limit = 900
+      },
+      request(.prefix(Array("key1".utf8))) {
+        $0.sortTarget = .create
+        $0.sortOrder = .ascend
+        $0.limit = 10
+        $0.keysOnly = true
+      },
+      request(.all) {
+        $0.sortTarget = .version
+        $0.revision = revision - 12
+        $0.maxModRevision = revision - 20
+        $0.sortOrder = .descend
+      },
+      // The limit cuts first: the order is none.
+      request(.all) {
+        $0.sortTarget = .value
+        $0.limit = 1_000
+      },
     ]
   }
 
@@ -82,7 +108,7 @@ import Testing
       answers.append(try requests(revision).map { try body(socket, $0) })
       #expect(server.hasReaders(0), "all readers are given back")
     }
-    #expect(answers[0].count == 14 && answers[0][0].count > 1_200_000)
+    #expect(answers[0].count == 19 && answers[0][0].count > 1_200_000)
     for (at, answer) in answers[0].enumerated() {
       #expect(answers[1][at] == answer && answers[2][at] == answer, "request \(at)")
     }

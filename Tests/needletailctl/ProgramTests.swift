@@ -49,6 +49,16 @@ private func run(_ server: FakeServer?, _ arguments: String..., input: String = 
 
 private let headerJSON = #""header":{"cluster_id":193,"member_id":17,"revision":"#
 
+/// Counts on the server's thread alone.
+private final class Counter: @unchecked Sendable {
+  private var count = 0
+
+  func next() -> Int {
+    count += 1
+    return count
+  }
+}
+
 @Suite(.serialized) struct ProgramTests {
   @Test func putGetDelete() throws {
     let server = try FakeServer()
@@ -276,10 +286,93 @@ private let headerJSON = #""header":{"cluster_id":193,"member_id":17,"revision":
     #expect(try run(server, "load", "-", input: binary).output == "loaded 1\n")
     let dump = try run(server, "dump")
     #expect(dump.output == input + binary + "\n")
-    // Pages grew from the first small one; the whole store came in a few.
-    let pages = server.received.filter { $0.method == .range }.count
-    #expect(pages > 2 && pages < 20)
+    // One question for the revision, and one for everything.
+    #expect(
+      server.received.filter { $0.method == .range || $0.method == .rangeStream }.map(\.method) == [
+        .range, .rangeStream,
+      ])
     #expect(try run(server, "dump", "--prefix", "k/19").output == lines[900...].joined(separator: "\n") + "\n")
+  }
+
+  /// A large get and a dump go on over a lost connection, where they were.
+  @Test func readingGoesOnWhereItWas() throws {
+    let server = try FakeServer()
+    defer { server.stop() }
+    for i in 0..<9 { _ = try run(server, "put", "k\(i)", "v\(i)") }
+    let asked = Counter()
+    server.onRequest { request in
+      guard request.method == .rangeStream else { return .serve }
+      return asked.next() <= 2 ? .hangUp : .serve
+    }
+    let wanted = (0..<9).map { "k\($0)\nv\($0)\n" }.joined()
+    #expect(try run(server, "get", "k", "--prefix").output == wanted)
+    #expect(server.received.filter { $0.method == .rangeStream }.count == 3)
+    let refused = try run(server, "get", "k", "--prefix", "--rev", "99")
+    #expect(
+      refused.status == 1 && refused.errors == "Error: etcdserver: mvcc: required revision is a future revision\n")
+    // Down from the end, and one that ends before it begins.
+    #expect(try run(server, "get", "k7", "k9", "--order", "DESCEND").output == "k8\nv8\nk7\nv7\n")
+    #expect(try run(server, "get", "k9", "k7").output == "")
+  }
+
+  @Test func members() throws {
+    let server = try FakeServer()
+    defer { server.stop() }
+    let header = #""header":{"cluster_id":193,"member_id":17,"raft_term":2}"#
+    let one =
+      #"{"ID":17,"name":"default","peerURLs":["http://127.0.0.1:2380","http://[::1]:2380"],"clientURLs":["http://127.0.0.1:2379"]}"#
+    let other = #"{"ID":241,"peerURLs":["http://127.0.0.1:2381"],"isLearner":true}"#
+    #expect(
+      try run(server, "member", "list").output == """
+        11, started, default, http://127.0.0.1:2380,http://[::1]:2380, http://127.0.0.1:2379, false
+        f1, unstarted, , http://127.0.0.1:2381, , true
+
+        """)
+    let json = "{\(header),\"members\":[\(one),\(other)]}\n"
+    #expect(try run(server, "member", "list", "-w", "json").output == json)
+    let table = try run(server, "member", "list", "-w", "table").output
+    #expect(table.contains("| ID |  STATUS   |  NAME   |") && table.contains("| 11 |   started | default |"))
+    #expect(
+      try run(server, "member", "list", "-w", "fields").output == """
+        "ClusterID" : 193
+        "MemberID" : 17
+        "Revision" : 0
+        "RaftTerm" : 2
+        "ID" : 17
+        "Name" : "default"
+        "PeerURL" : "http://127.0.0.1:2380"
+        "PeerURL" : "http://[::1]:2380"
+        "ClientURL" : "http://127.0.0.1:2379"
+        "IsLearner" : false
+
+        "ID" : 241
+        "Name" : ""
+        "PeerURL" : "http://127.0.0.1:2381"
+        "IsLearner" : true
+
+
+        """)
+    #expect(
+      try run(server, "member", "update", "11", "--peer-urls=http://127.0.0.1:2380").output
+        == "Member 11 updated in cluster c1\n")
+    #expect(try run(server, "member", "update", "11", "--peer-urls=http://a:1", "-w", "json").output == json)
+    #expect(try run(server, "move-leader", "11").output == "Leadership transferred from 11 to 11\n")
+    let bad = #"strconv.ParseUint: parsing "zz": invalid syntax"#
+    for (line, why) in [
+      (["member", "add"], "member name not provided"), (["member", "add", "x"], "member peer urls not provided"),
+      (["member", "add", "x", "--peer-urls=http://a:1"], "etcdserver: member not found"),
+      (["member", "remove"], "member ID is not provided"), (["member", "remove", "5"], "etcdserver: member not found"),
+      (["member", "promote", "zz"], "bad member ID arg (\(bad)), expecting ID in Hex"),
+      (["member", "update", "5"], "member peer urls not provided"),
+      (["move-leader"], "move-leader command needs 1 argument"),
+      (["move-leader", "zz"], bad), (["move-leader", "5"], "etcdserver: bad leader transferee"),
+    ] {
+      let refused = try run(server, line)
+      #expect(refused.status == 1 && refused.errors == "Error: \(why)\n", "\(line)")
+    }
+    #expect(try run(server, "defrag").output == "Finished defragmenting etcd member[\(server.endpoint.text)]\n")
+    let gone = try run(server, "defrag", "--cluster", "--dial-timeout=200ms", "--command-timeout=400ms")
+    #expect(gone.status == 1 && gone.errors.hasPrefix("Failed to defragment etcd member[http://127.0.0.1:2379] ("))
   }
 
   @Test func loadThatFails() throws {

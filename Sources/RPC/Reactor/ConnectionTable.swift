@@ -41,6 +41,9 @@ package struct ConnectionTable {
   /// Set by a stop: when the last connections are cut off.
   private(set) var stopDeadline_ms: UInt64?
 
+  /// The loop's next turn shall come by then.
+  @usableFromInline package var wakeBy_ns = UInt64.max
+
   private var pendingNotice: ReactorNotice?
   private var noticeAllowed_ms: UInt64 = 0
 
@@ -67,6 +70,15 @@ package struct ConnectionTable {
     deadSlots = .allocate(capacity: capacity)
     drainedSlots = .allocate(capacity: capacity)
     now_ms = nt_coarse_milliseconds()
+  }
+
+  /// How long the loop may sleep.
+  var sleep_ms: Int32 {
+    if resumedCount > 0 { return 0 }
+    let most: Int32 = stopDeadline_ms == nil ? 500 : 20
+    guard wakeBy_ns != .max else { return most }
+    let now = nt_nanoseconds()
+    return wakeBy_ns <= now ? 0 : min(most, Int32(clamping: (wakeBy_ns - now) / 1_000_000 + 1))
   }
 
   mutating func readClock() { now_ms = nt_coarse_milliseconds() }

@@ -87,8 +87,7 @@ package struct EpollTransport: Transport {
   }
 
   private mutating func poll() throws(ReactorError) {
-    let timeout: Int32 = table.resumedCount > 0 ? 0 : table.stopDeadline_ms == nil ? 500 : 20
-    let n = nt_epoll_wait(epoll, events, Int32(EpollTransport.eventCapacity), timeout)
+    let n = nt_epoll_wait(epoll, events, Int32(EpollTransport.eventCapacity), table.sleep_ms)
     guard n >= 0 else { throw ReactorError(call: "epoll_wait", code: -n) }
     eventCount = Int(n)
     eventNext = 0

@@ -31,6 +31,9 @@ package protocol Handler {
   /// The server stops. True where the handler will end the connection itself, soon; otherwise nothing more is read from it.
   mutating func stopping(_ connection: ConnectionPointer) -> Bool
 
+  /// The next turn shall come by then (monotonic nanoseconds).
+  var wakeBy_ns: UInt64 { get }
+
   /// The stream ended with an unfinished request in it, or a deadline passed: a last chance to append a word.
   mutating func abandoned(_ connection: ConnectionPointer, _ reason: AbandonReason)
 
@@ -47,6 +50,7 @@ extension Handler {
   @inlinable package mutating func drained(_ connection: ConnectionPointer) {}
   @inlinable package mutating func turn(_ table: inout ConnectionTable) {}
   @inlinable package mutating func stopping(_ connection: ConnectionPointer) -> Bool { false }
+  @inlinable package var wakeBy_ns: UInt64 { .max }
 }
 
 @usableFromInline

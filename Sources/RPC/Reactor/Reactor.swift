@@ -30,6 +30,7 @@ package enum Reactor {
         transport.abandon(connection)
       }
       handler.endBatch()
+      transport.table.wakeBy_ns = handler.wakeBy_ns
       transport.flush()
       while let connection = transport.takeDrained() { handler.drained(connection) }
       while let connection = transport.takeDead() {

@@ -18,6 +18,8 @@ package struct ReplyAddress: Sendable {
   /// The call lasts until somebody else does something, a lock for instance: it is counted by `beginPatientCall`, and its
   /// connection does not wait for its answer when it ends.
   package var isPatient = false
+  /// The reactor's note of the call's deadline; 0 = none.
+  package var ticket: UInt32 = 0
   /// Bytes of the request message, for the logs.
   package var requestBytes: UInt32
   /// When the request was decoded (monotonic nanoseconds).

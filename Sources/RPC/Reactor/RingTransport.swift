@@ -86,8 +86,8 @@ package struct RingTransport: Transport {
   package mutating func wait() throws(ReactorError) -> Bool {
     if table.hasStopped { return false }
     nt_ring_publish_buffers(ring)
-    let timeout: Int32 = table.resumedCount > 0 ? 0 : retryCount > 0 ? 1 : table.stopDeadline_ms == nil ? 500 : 20
-    let rc = nt_ring_wait(ring, timeout)
+    let sleep_ms = table.sleep_ms
+    let rc = nt_ring_wait(ring, retryCount > 0 ? min(sleep_ms, 1) : sleep_ms)
     guard rc == 0 else { throw ReactorError(call: "io_uring_enter", code: -rc) }
     batchEnd = nt_ring_tail(ring)
     table.readClock()

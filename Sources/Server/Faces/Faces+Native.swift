@@ -51,12 +51,15 @@ extension Faces {
     let mark = connection.pointee.output.count
     do throws(StatusError) {
       try chain.admit(call)
-      if try handle(rpc, connection, frame) {
+      let isAnswered = try handle(rpc, connection, frame)
+      if _slowPath(openTicket != 0) { settleTicket(isDeferred: !isAnswered) }
+      if isAnswered {
         let size = connection.pointee.output.count &- mark
         chain.finished(call, Outcome(code: .ok, answerBytes: size), connection)
       }
     } catch {
       connection.pointee.output.truncate(to: mark)
+      if openTicket != 0 { settleTicket(isDeferred: false) }
       fail(connection, call, frame, error)
     }
   }
@@ -95,7 +98,7 @@ extension Faces {
       return false
     }
     let at = connection.pointee.output.openFrame()
-    let reply = address(connection, frame.header)
+    let reply = later(connection, frame.header, isPatient: rpc.isPatient)
     guard try answer(rpc, frame.body, connection, reply) else {
       // Taken back: the answer gets a frame of its own when it comes.
       connection.pointee.output.truncate(to: at)
@@ -119,6 +122,22 @@ extension Faces {
       startedAt_ns: now_ns)
   }
 
+  /// The address of a call that may be answered later. Where the client gave it a time, it takes a ticket, which
+  /// `settleTicket` takes back if the call is over at once.
+  mutating func later(_ connection: ConnectionPointer, _ header: FrameHeader, isPatient: Bool = false) -> ReplyAddress {
+    var reply = address(connection, header)
+    reply.isPatient = isPatient
+    guard header.status != 0 else { return reply }
+    openTicket = deadlines.begin(reply, at_ns: now_ns &+ UInt64(header.status) &* 1_000_000)
+    reply.ticket = openTicket
+    return reply
+  }
+
+  mutating func settleTicket(isDeferred: Bool) {
+    if !isDeferred { _ = deadlines.end(openTicket) }
+    openTicket = 0
+  }
+
   /// Appends a whole frame: behind the answer that is being made in pieces, if one is, since it can't stand within it.
   func sendFrame(
     _ connection: ConnectionPointer, _ rawMethod: UInt16, _ flags: UInt16, _ stream: UInt32, status: UInt32 = 0,
@@ -131,21 +150,21 @@ extension Faces {
   }
 
   /// Sends a deferred answer.
-  mutating func completeNative(_ connection: ConnectionPointer?, _ reply: UnsafeMutablePointer<Mail>) {
-    let address = reply.pointee.address
-    let status = reply.pointee.status
+  mutating func completeNative(
+    _ connection: ConnectionPointer?, _ address: ReplyAddress, status: UInt32, _ body: UnsafeRawBufferPointer
+  ) {
     if address.isStreamed {
-      if let connection { completeStreamed(connection, reply) }
+      if let connection { completeStreamed(connection, address, status: status, body) }
       return
     }
     if let connection {
       let flags = FrameFlags.answer | FrameFlags.endOfStream
-      sendFrame(connection, address.method, flags, address.stream, status: status) { $0.append(reply.body) }
+      sendFrame(connection, address.method, flags, address.stream, status: status) { $0.append(body) }
     }
     guard let rpc = RPC(method: address.method) else { return }
     let call = Call(rpc, requestBytes: Int(address.requestBytes), startedAt_ns: address.startedAt_ns)
     let code = StatusCode(rawValue: status) ?? .unknown
-    chain.finished(call, Outcome(code: code, answerBytes: reply.body.count + FrameHeader.byteCount), connection)
+    chain.finished(call, Outcome(code: code, answerBytes: body.count + FrameHeader.byteCount), connection)
   }
 }
 

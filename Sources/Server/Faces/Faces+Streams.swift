@@ -106,13 +106,14 @@ extension Faces {
   }
 
   /// Sends a stream's answer that came by itself.
-  mutating func completeStreamed(_ connection: ConnectionPointer, _ reply: UnsafeMutablePointer<Mail>) {
-    let id = reply.pointee.address.stream
+  mutating func completeStreamed(
+    _ connection: ConnectionPointer, _ address: ReplyAddress, status: UInt32, _ body: UnsafeRawBufferPointer
+  ) {
+    let id = address.stream
     guard let entry = NativeStreams.of(connection)?.entries[id], !entry.hasFailed else { return }
     entry.waiting -= 1
-    let status = reply.pointee.status
     let flags = status == 0 ? FrameFlags.answer : FrameFlags.answer | FrameFlags.endOfStream
-    sendFrame(connection, reply.pointee.address.method, flags, id, status: status) { $0.append(reply.body) }
+    sendFrame(connection, address.method, flags, id, status: status) { $0.append(body) }
     if status != 0 {
       entry.hasFailed = true
       if entry.hasClientEnded { NativeStreams.of(connection)?.entries[id] = nil }

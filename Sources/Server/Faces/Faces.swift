@@ -56,6 +56,9 @@ package struct Faces: Handler {
 
   /// Answers that are being made in pieces, by the slots of their connections.
   var pieces: [UInt32: PiecewiseAnswer] = [:]
+  var deadlines = CallDeadlines()
+  /// The ticket of the call that is being handled, if it took one.
+  var openTicket: UInt32 = 0
 
   /// What the HTTP/2 sessions of this reactor share.
   let http2: HTTP2PoolPointer
@@ -159,8 +162,34 @@ package struct Faces: Handler {
   }
 
   package mutating func complete(_ connection: ConnectionPointer?, _ reply: UnsafeMutablePointer<Mail>) {
+    let address = reply.pointee.address
+    // Answered already, because its time ran out.
+    if address.ticket != 0, !deadlines.end(address.ticket) { return }
     if let connection, connection.pointee.face == Kind.grpc { return completeGRPC(connection, reply) }
-    completeNative(connection, reply)
+    completeNative(connection, address, status: reply.pointee.status, reply.body)
+  }
+
+  package var wakeBy_ns: UInt64 { deadlines.next_ns }
+
+  /// What is due by the clock.
+  package mutating func turn(_ table: inout ConnectionTable) {
+    if _slowPath(now_ns >= deadlines.next_ns) { expireCalls(&table) }
+    if _slowPath(now_ns >= nextLook_ns) { lookAtSessions(&table) }
+  }
+
+  /// Tells those whose time has run out; what they asked for may happen all the same.
+  @inline(never)
+  private mutating func expireCalls(_ table: inout ConnectionTable) {
+    for address in deadlines.takeExpired(now_ns: now_ns) {
+      if address.isPatient { server.cancel(address) }
+      let connection = table.find(slot: address.slot, generation: address.generation)
+      if let connection { table.touch(connection) }
+      let error = StatusError.deadlineExceeded
+      var text = error.message
+      text.withUTF8 {
+        completeNative(connection, address, status: error.code.rawValue, UnsafeRawBufferPointer($0))
+      }
+    }
   }
 
   package mutating func abandoned(_ connection: ConnectionPointer, _ reason: AbandonReason) {

@@ -56,7 +56,7 @@ extension RecipeThread {
         var query = RangeQuery(key: key, rangeEnd: end)
         adjust(&query)
         do throws(MVCCError) {
-          try store.range(view, query, into: &out)
+          try store.wholeRange(view, query, into: &out)
           return nil
         } catch {
           return StatusError(error)
@@ -115,9 +115,9 @@ extension RecipeThread {
     if let place = call.place { leave(place) }
   }
 
-  /// Nobody waits for the call any more; `why` is its answer, if there is anybody to hear it.
-  func abandon(_ call: RecipeCall, _ why: StatusError?) {
-    if let why { answer(call, why) }
+  /// Nobody waits for the call any more: it is answered all the same, each address once.
+  func abandon(_ call: RecipeCall, _ why: StatusError) {
+    answer(call, why)
     release(call)
     call.isAbandoned = true
     guard call.step == .waiting else { return }

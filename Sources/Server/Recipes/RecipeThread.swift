@@ -140,7 +140,7 @@ package final class RecipeThread: @unchecked Sendable {
     case .cancel(let name):
       if let call = patient[name.connection]?[name.stream] { abandon(call, .cancelled) }
     case .lost(let connection):
-      for call in (patient[connection] ?? [:]).values { abandon(call, nil) }
+      for call in (patient[connection] ?? [:]).values { abandon(call, .cancelled) }
     case .answered(let number, let status, let body): answered(number, status, body)
     case .delivered(let delivery): take(delivery)
     case .drained(let stream): drained(stream)

@@ -144,8 +144,7 @@ extension Faces {
   // MARK: - The clock
 
   /// Deadlines, requests and answers that make no progress, clients that are gone.
-  package mutating func turn(_ table: inout ConnectionTable) {
-    guard now_ns >= nextLook_ns else { return }
+  mutating func lookAtSessions(_ table: inout ConnectionTable) {
     nextLook_ns = now_ns + 200_000_000
     var next = HTTP2Pool.firstSession(http2)
     while let session = next {
