@@ -31,6 +31,7 @@ let package = Package(
     .systemLibrary(name: "CZstd", path: "Sources/CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     .systemLibrary(
       name: "CNghttp2", path: "Sources/CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
+    .systemLibrary(name: "CZlib", path: "Sources/CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(
       name: "COpenSSL", path: "Sources/COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
 
@@ -82,7 +83,7 @@ let package = Package(
       name: "NeedletailMVCC", dependencies: ["CNeedletail", "NeedletailBackend", "NeedletailBytes"],
       path: "Sources/MVCC", swiftSettings: settings),
     .target(
-      name: "NeedletailRPC", dependencies: ["CNeedletail", "CNghttp2", "CUring", "NeedletailBytes"],
+      name: "NeedletailRPC", dependencies: ["CNeedletail", "CNghttp2", "CUring", "CZlib", "NeedletailBytes"],
       path: "Sources/RPC", swiftSettings: settings),
     .target(
       name: "NeedletailServer",
@@ -153,7 +154,7 @@ let package = Package(
     .testTarget(
       name: "ServerTests",
       dependencies: [
-        "NeedletailServer", "NeedletailClient", "NeedletailBackend", "NeedletailBytes", "NeedletailMVCC",
+        "CNghttp2", "NeedletailServer", "NeedletailClient", "NeedletailBackend", "NeedletailBytes", "NeedletailMVCC",
         "NeedletailRPC", "NeedletailSnapshot", "NeedletailWAL", .product(name: "Logging", package: "swift-log"),
       ], path: "Tests/Server", swiftSettings: settings),
   ],

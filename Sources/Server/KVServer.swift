@@ -139,6 +139,15 @@ package final class KVServer: Sendable {
     try snapshots.read(body, reply: reply)
   }
 
+  /// Reads the next bytes of a snapshot in etcd's form: the file, and behind it zeros up to a multiple of 512 and the SHA-256
+  /// of all that. Its parts are asked for in order.
+  package func sealedSnapshot(_ request: SnapshotRequest, reply: ReplyAddress) throws(StatusError) {
+    try snapshots.read(request, isSealed: true, reply: reply)
+  }
+
+  /// Nobody wants the rest of a snapshot.
+  package func finishSnapshot(_ request: SnapshotRequest) { snapshots.letGo(request) }
+
   /// Gives free space back to the file system, as far as nobody needs it. The answer, which is empty as etcd's, comes
   /// through the reply sink.
   package func defragment(reply: ReplyAddress) throws(StatusError) { try checkpoints.askToShrink(reply: reply) }

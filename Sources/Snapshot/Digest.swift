@@ -5,11 +5,11 @@ import COpenSSL
 import Glibc
 
 /// One digest under way. Used by one thread at a time.
-final class Digest {
-  static let size = 32
+package final class Digest {
+  package static let size = 32
   private let context: OpaquePointer
 
-  init() throws(SnapshotError) {
+  package init() throws(SnapshotError) {
     guard let context = EVP_MD_CTX_new() else { throw .library("OpenSSL: out of memory") }
     self.context = context
     guard EVP_DigestInit_ex(context, EVP_sha256(), nil) == 1 else { throw .library("OpenSSL: no SHA-256") }
@@ -23,15 +23,15 @@ final class Digest {
 
   deinit { EVP_MD_CTX_free(context) }
 
-  func copy() throws(SnapshotError) -> Digest { try Digest(copying: self) }
+  package func copy() throws(SnapshotError) -> Digest { try Digest(copying: self) }
 
-  func update(_ bytes: UnsafeRawBufferPointer) throws(SnapshotError) {
+  package func update(_ bytes: UnsafeRawBufferPointer) throws(SnapshotError) {
     guard let start = bytes.baseAddress, bytes.count > 0 else { return }
     guard EVP_DigestUpdate(context, start, bytes.count) == 1 else { throw .library("OpenSSL: SHA-256 failed") }
   }
 
   /// The digest of everything so far; more may follow.
-  func value() throws(SnapshotError) -> [UInt8] {
+  package func value() throws(SnapshotError) -> [UInt8] {
     let last = try copy()
     var bytes = [UInt8](repeating: 0, count: Digest.size)
     guard EVP_DigestFinal_ex(last.context, &bytes, nil) == 1 else { throw .library("OpenSSL: SHA-256 failed") }

@@ -121,12 +121,24 @@ final class FrameReader {
     guard try digest.value() == expected else { throw .damaged(.digest, offset: frameOffset) }
     position += UInt64(SnapshotTrailer.size)
     guard found.frames == frames, found.fileBytes == position else { throw .damaged(.totals, offset: frameOffset) }
-    var more: [UInt8] = [0]
-    guard try Self.read(descriptor, path, &more, from: 0) == 0 else {
-      throw .damaged(.trailingBytes, offset: position)
-    }
+    try checkSeal(expected)
     fileDigest = expected
     trailer = found
+  }
+
+  /// Behind the trailer is nothing, or the seal of a file that came over etcd's protocol.
+  private func checkSeal(_ fileDigest: [UInt8]) throws(SnapshotError) {
+    let padding = SnapshotSeal.padding(position)
+    var seal = [UInt8](repeating: 0, count: padding + Digest.size + 1)
+    let count = try Self.read(descriptor, path, &seal, from: 0)
+    if count == 0 { return }
+    let zeros = [UInt8](repeating: 0, count: padding)
+    let digest = try digest.copy()
+    try fileDigest.withBytes { (bytes) throws(SnapshotError) in try digest.update(bytes) }
+    try zeros.withBytes { (bytes) throws(SnapshotError) in try digest.update(bytes) }
+    guard count == padding + Digest.size, Array(seal[..<count]) == zeros + (try digest.value()) else {
+      throw .damaged(.trailingBytes, offset: position)
+    }
   }
 }
 

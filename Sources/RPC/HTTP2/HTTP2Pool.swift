@@ -117,6 +117,10 @@ package struct HTTP2Pool {
     stream.deallocate()
   }
 
+  package static func firstSession(_ pool: HTTP2PoolPointer) -> HTTP2Session? {
+    pool.pointee.firstSession.map { HTTP2Session($0) }
+  }
+
   /// All sessions are closed.
   package static func destroy(_ pool: HTTP2PoolPointer) {
     assert(pool.pointee.firstSession == nil)

@@ -112,7 +112,7 @@ extension HTTP2Session {
   package func hold(_ stream: HTTP2StreamPointer, _ write: (inout OutBuffer) -> Void) {
     let before = stream.pointee.held.count
     write(&stream.pointee.held)
-    state.pointee.heldBytes += stream.pointee.held.count - before
+    count(held: stream.pointee.held.count - before, stream)
     resume(stream)
   }
 
@@ -176,7 +176,7 @@ extension HTTP2Session {
     connection.pointee.output.append(UnsafeRawPointer(head), frameHeadSize)
     connection.pointee.output.append(UnsafeRawPointer(held + stream.pointee.heldStart), count)
     stream.pointee.heldStart += count
-    state.pointee.heldBytes -= count
+    self.count(held: -count, stream)
     if stream.pointee.heldBytes == 0 {
       stream.pointee.heldStart = 0
       stream.pointee.held.removeAll()
@@ -199,7 +199,7 @@ extension HTTP2Session {
     let bytes = UnsafeRawBufferPointer(rebasing: connection.pointee.output.bytes[(at + frameHeadSize)...])
     assert(bytes.count == size)
     stream.pointee.held.append(bytes)
-    state.pointee.heldBytes += size
+    count(held: size, stream)
     connection.pointee.output.truncate(to: at)
   }
 

@@ -21,23 +21,27 @@ package struct HTTP2SessionState {
   /// Streams that are over and not looked at yet.
   var closedFirst: HTTP2StreamPointer?
   var openFirst: HTTP2StreamPointer?
-  package var openCount = 0
+  var openCount = 0
   /// Of requests that are not served yet, of answers that wait for windows.
   var waitingBytes = 0
-  package var heldBytes = 0
+  var heldBytes = 0
+  /// The same without streams that last, whose senders have budgets of their own.
+  var heldCallBytes = 0
+  /// The face's: streams whose answers are made in pieces, and whether any waits to hear that its answers have left.
+  var producing = 0
+  var tellsDrained = false
   /// A message that lies at its place in the output: [directAt + 9, directAt + 9 + directCount) with its prefix.
   var direct: HTTP2StreamPointer?
   var directAt = 0
   var directCount = 0
   /// No request is taken any more.
-  package var isLeaving = false
+  var isLeaving = false
   var budget = HTTP2Budget()
   /// A stream of it had to be reset behind its answer.
   var stopsClients = false
   /// The pool's list of sessions.
   var previous: UnsafeMutablePointer<HTTP2SessionState>?
   var next: UnsafeMutablePointer<HTTP2SessionState>?
-  package var peer: ConnectionPointer { connection }
 }
 
 /// A trivial handle; `close` once.
@@ -57,7 +61,14 @@ package struct HTTP2Session {
 
   package var connection: ConnectionPointer { state.pointee.connection }
   package var openCount: Int { state.pointee.openCount }
-  package var isLeaving: Bool { state.pointee.isLeaving }
+  package var producing: Int {
+    get { state.pointee.producing }
+    nonmutating set { state.pointee.producing = newValue }
+  }
+  package var tellsDrained: Bool {
+    get { state.pointee.tellsDrained }
+    nonmutating set { state.pointee.tellsDrained = newValue }
+  }
   private var handle: OpaquePointer? { state.pointee.handle }
   private var limits: HTTP2Limits { state.pointee.pool.pointee.limits }
 
@@ -89,22 +100,15 @@ package struct HTTP2Session {
     return session
   }
 
-  /// Frees the session and all its streams; `forget` is told of each that has an owner.
-  package func close(_ forget: (HTTP2StreamPointer) -> Void) {
+  /// Frees the session and its open streams. Those that were closed or ready have been taken, and none has an owner.
+  package func close() {
     nghttp2_session_del(handle)
     let pool = state.pointee.pool
-    while let stream = state.pointee.closedFirst {
-      state.pointee.closedFirst = stream.pointee.next
-      retire(stream, forget)
-    }
-    while let stream = state.pointee.readyFirst {
-      state.pointee.readyFirst = stream.pointee.next
-      stream.pointee.flags.remove(.queued)
-      if stream.pointee.flags.contains(.closed) { retire(stream, forget) }
-    }
+    assert(state.pointee.closedFirst == nil && state.pointee.readyFirst == nil)
     while let stream = state.pointee.openFirst {
+      assert(stream.pointee.owner == nil)
       unlink(stream)
-      retire(stream, forget)
+      release(stream)
     }
     assert(state.pointee.waitingBytes == 0 && state.pointee.heldBytes == 0)
     if let previous = state.pointee.previous { previous.pointee.next = state.pointee.next }
@@ -112,11 +116,6 @@ package struct HTTP2Session {
     if pool.pointee.firstSession == state { pool.pointee.firstSession = state.pointee.next }
     state.deinitialize(count: 1)
     state.deallocate()
-  }
-
-  private func retire(_ stream: HTTP2StreamPointer, _ forget: (HTTP2StreamPointer) -> Void) {
-    forget(stream)
-    release(stream)
   }
 
   // MARK: What comes
@@ -138,7 +137,7 @@ package struct HTTP2Session {
   }
 
   /// Whether requests may be served: the client takes its answers.
-  package var mayServe: Bool { state.pointee.heldBytes < limits.heldBytes }
+  package var mayServe: Bool { state.pointee.heldCallBytes < limits.heldBytes }
 
   /// The next stream with something to serve.
   @inline(__always)
@@ -177,7 +176,7 @@ package struct HTTP2Session {
   /// Gives a closed stream's record back.
   package func release(_ stream: HTTP2StreamPointer) {
     forgetInput(stream)
-    state.pointee.heldBytes -= stream.pointee.heldBytes
+    count(held: -stream.pointee.heldBytes, stream)
     state.pointee.pool.pointee.giveBack(stream)
   }
 
@@ -187,14 +186,17 @@ package struct HTTP2Session {
     return known.assumingMemoryBound(to: HTTP2Stream.self)
   }
 
-  /// Each open stream; `body` may end it.
-  package func forEachOpen(_ body: (HTTP2StreamPointer) -> Void) {
-    var stream = state.pointee.openFirst
-    while let current = stream {
-      stream = current.pointee.nextOpen
-      body(current)
-    }
+  func count(held bytes: Int, _ stream: HTTP2StreamPointer) {
+    state.pointee.heldBytes += bytes
+    if !stream.pointee.route.isStream { state.pointee.heldCallBytes += bytes }
   }
+
+  /// The open streams one by one. A look through them ends early where the stream it came to has closed meanwhile.
+  package var firstOpen: HTTP2StreamPointer? { state.pointee.openFirst }
+  package func open(after stream: HTTP2StreamPointer) -> HTTP2StreamPointer? { stream.pointee.nextOpen }
+
+  /// The reactor's next session.
+  package var following: HTTP2Session? { state.pointee.next.map { HTTP2Session($0) } }
 
   // MARK: Streams' lists
 
@@ -296,7 +298,23 @@ package struct HTTP2Session {
     nghttp2_submit_goaway(handle, 0, last, code.rawValue, why.utf8Start, why.utf8CodeUnitCount)
   }
 
-  package func ping() { nghttp2_submit_ping(handle, 0, nil) }
+  /// Gives up requests and answers that stand still, and clients that are not there any more.
+  package func lookAtClock() {
+    let now = state.pointee.pool.pointee.now_ms
+    var next = firstOpen
+    while let stream = next {
+      next = open(after: stream)
+      let isUnfinished = !stream.pointee.flags.contains(.clientEnded) && !stream.pointee.route.isStream
+      guard isUnfinished || stream.pointee.heldBytes > 0 || stream.pointee.flags.contains(.ending) else { continue }
+      if now > stream.pointee.active_ms + limits.stall_ms { reset(stream, .cancel) }
+    }
+    if state.pointee.budget.pinged_ms != 0 {
+      if now > state.pointee.budget.pinged_ms + limits.keepAliveAnswer_ms { connection.pointee.finish() }
+    } else if now > state.pointee.budget.heard_ms + limits.keepAlive_ms {
+      state.pointee.budget.pinged_ms = now
+      nghttp2_submit_ping(handle, 0, nil)
+    }
+  }
 
   package func reset(_ stream: HTTP2StreamPointer, _ code: HTTP2Error) {
     nghttp2_submit_rst_stream(handle, 0, stream.pointee.id, code.rawValue)

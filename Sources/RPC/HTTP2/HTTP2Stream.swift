@@ -32,6 +32,8 @@ package struct HTTP2StreamFlags: OptionSet, Sendable {
   static var messageTooLarge: Self { Self(rawValue: 1 << 11) }
   static var tooMuchWaiting: Self { Self(rawValue: 1 << 12) }
   static var badTimeout: Self { Self(rawValue: 1 << 13) }
+  /// The face's: its one request is with a handler.
+  package static var served: Self { Self(rawValue: 1 << 14) }
   /// To be reset when the answer has gone: the client has not sent its last.
   static var stopsClient: Self { Self(rawValue: 1 << 15) }
 }
@@ -109,5 +111,19 @@ package enum GRPCPrefix {
   static func store(_ length: Int, to target: UnsafeMutableRawPointer) {
     target.storeBytes(of: 0, as: UInt8.self)
     target.storeBytes(of: UInt32(truncatingIfNeeded: length).bigEndian, toByteOffset: 1, as: UInt32.self)
+  }
+}
+
+extension OutBuffer {
+  /// A message of so many bytes follows.
+  package mutating func appendMessagePrefix(_ length: Int) {
+    GRPCPrefix.store(length, to: reserve(GRPCPrefix.byteCount))
+    advance(GRPCPrefix.byteCount)
+  }
+
+  /// Says the length of a message whose prefix was appended before it was known.
+  package mutating func setMessagePrefix(_ length: Int, at: Int) {
+    guard let start, at >= 0, at + GRPCPrefix.byteCount <= count else { return }
+    GRPCPrefix.store(length, to: start + at)
   }
 }

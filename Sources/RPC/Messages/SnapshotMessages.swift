@@ -40,6 +40,27 @@ extension SnapshotRequest: ProtoEncodable {
   }
 }
 
+/// etcd's SnapshotResponse: the next bytes of the file. The message borrows them.
+package struct SealedSnapshotPart: ProtoEncodable {
+  package var header = ResponseHeader()
+  /// Bytes that follow, where that is known; 0 else.
+  package var remainingBytes: UInt64 = 0
+  package var blob = UnsafeRawBufferPointer(start: nil, count: 0)
+
+  package init() {}
+
+  package var encodedSize: Int {
+    ProtoWriter.size(delimited: header.encodedSize) + ProtoWriter.size(field: remainingBytes)
+      + ProtoWriter.size(bytes: blob.count)
+  }
+
+  package func encode(to writer: inout ProtoWriter) {
+    header.encode(to: &writer, as: 1)
+    writer.field(2, remainingBytes)
+    writer.field(3, blob)
+  }
+}
+
 /// Some bytes of a snapshot. The view borrows them.
 package struct SnapshotResponseView {
   package var header = ResponseHeader()

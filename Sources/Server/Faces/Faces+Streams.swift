@@ -142,6 +142,11 @@ extension Faces {
       }
       guard let connection else { continue }
       connection.pointee.deferredAnswers -= item.requestsTaken
+      if let session = session(connection) {
+        if item.hasMessage, !connection.pointee.isFinishing { deliver(item, of: delivery, session) }
+        settle(session)
+        continue
+      }
       guard item.hasMessage, let entry, !entry.hasFailed, !connection.pointee.isFinishing else { continue }
       let address = item.stream.address
       let flags = item.endCode == nil ? FrameFlags.answer : FrameFlags.answer | FrameFlags.endOfStream
@@ -159,6 +164,7 @@ extension Faces {
   }
 
   package mutating func drained(_ connection: ConnectionPointer) {
+    if connection.pointee.face == Kind.grpc { return drainedGRPC(connection) }
     // What is held behind an answer in pieces has not left.
     guard !connection.pointee.isProducing, let streams = NativeStreams.of(connection) else { return }
     for entry in streams.entries.values where entry.unsentBytes > 0 {

@@ -59,6 +59,12 @@ package struct Faces: Handler {
 
   /// What the HTTP/2 sessions of this reactor share.
   let http2: HTTP2PoolPointer
+  /// Ranges that are being sent in pieces over gRPC.
+  var grpcRanges = 0
+  /// What a packed request holds.
+  var unpackedMessage = OutBuffer()
+  /// When the clock is looked at next.
+  var nextLook_ns: UInt64 = 0
 
   private let reader: ReaderHandle
   private var pinned: SnapshotView?
@@ -83,10 +89,11 @@ package struct Faces: Handler {
       limits: LimitsInterceptor(requestBytesMax: context.requestBytesMax, writesMax: context.writesMax))
   }
 
-  package func close() {
+  package mutating func close() {
     reader.free()
     chain.metrics.free()
     HTTP2Pool.destroy(http2)
+    unpackedMessage.free()
   }
 
   // MARK: - Batches

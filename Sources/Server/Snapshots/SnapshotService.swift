@@ -37,7 +37,9 @@ package struct SnapshotOptions: Sendable {
 package final class SnapshotService: @unchecked Sendable {
   private struct Job {
     var request: SnapshotRequest
-    var reply: ReplyAddress
+    var isSealed = false
+    /// Nil: nobody waits.
+    var reply: ReplyAddress?
   }
 
   /// A snapshot being read.
@@ -51,6 +53,8 @@ package final class SnapshotService: @unchecked Sendable {
     /// Known when the stream has come to its end once.
     var fileBytes: UInt64 = 0
     var lastUse_ns: UInt64 = 0
+    /// Of one in etcd's form: of all bytes given so far.
+    var seal: Digest?
 
     init(_ stream: SnapshotStream) { self.stream = stream }
   }
@@ -100,14 +104,31 @@ package final class SnapshotService: @unchecked Sendable {
     do { request = try SnapshotRequest(body) } catch {
       throw StatusError(.invalidArgument, "needletail: malformed SnapshotRequest: \(error)")
     }
+    try read(request, isSealed: false, reply: reply)
+  }
+
+  /// The same; `isSealed`: in etcd's form.
+  package func read(
+    _ request: SnapshotRequest, isSealed: Bool, reply: ReplyAddress
+  ) throws(StatusError) {
     let refusal: StatusError? = monitor.locked {
       if isStopping { return .stopped }
       if jobs.count >= options.requestsMax { return .tooManyRequests }
-      jobs.append(Job(request: request, reply: reply))
+      jobs.append(Job(request: request, isSealed: isSealed, reply: reply))
       monitor.signal()
       return nil
     }
     if let refusal { throw refusal }
+  }
+
+  /// Any thread: nothing more is wanted of the snapshot.
+  package func letGo(_ request: SnapshotRequest) {
+    var last = request
+    last.isFinished = true
+    monitor.locked {
+      jobs.append(Job(request: last))
+      monitor.signal()
+    }
   }
 
   // MARK: The thread
@@ -162,6 +183,7 @@ package final class SnapshotService: @unchecked Sendable {
         logger.info("snapshot taken", metadata: ["snapshot": "\(String(session.stream.header.snapshotID, radix: 16))"])
       } else {
         try fill(session, job.request)
+        if job.isSealed { try seal(session, job.request) }
       }
       send(session, job)
     } catch {
@@ -233,6 +255,30 @@ package final class SnapshotService: @unchecked Sendable {
     }
   }
 
+  /// Counts the bytes that are given, and puts padding and digest behind the last. etcd's clients look at the length.
+  private func seal(_ session: Session, _ request: SnapshotRequest) throws(StatusError) {
+    do throws(SnapshotError) {
+      let digest: Digest
+      if let begun = session.seal { digest = begun } else { digest = try Digest() }
+      session.seal = digest
+      let isLast = session.fileBytes != 0 && request.offset + UInt64(blob.count) == session.fileBytes
+      if isLast {
+        let size = SnapshotSeal.padding(session.fileBytes)
+        blob.reserve(size).initializeMemory(as: UInt8.self, repeating: 0, count: size)
+        blob.advance(size)
+      }
+      try digest.update(blob.bytes)
+      guard isLast else { return }
+      let value = try digest.value()
+      value.withUnsafeBytes { blob.append($0) }
+      session.fileBytes = request.offset + UInt64(blob.count)
+      sessions[session.stream.header.snapshotID] = nil
+      logger.info("snapshot taken", metadata: ["snapshot": "\(String(session.stream.header.snapshotID, radix: 16))"])
+    } catch {
+      throw status(error)
+    }
+  }
+
   private func status(_ error: SnapshotError) -> StatusError {
     logger.error("a snapshot failed", metadata: ["why": "\(error)"])
     switch error {
@@ -255,12 +301,13 @@ package final class SnapshotService: @unchecked Sendable {
     response.entriesInAll = header.entries
     response.fileBytes = session.fileBytes
     response.encode(to: &answer)
-    sink.reply(to: job.reply, status: 0, body: answer.bytes)
+    if let reply = job.reply { sink.reply(to: reply, status: 0, body: answer.bytes) }
     answer.removeAll()
   }
 
   private func refuse(_ job: Job, _ error: StatusError) {
+    guard let reply = job.reply else { return }
     var text = error.message
-    text.withUTF8 { sink.reply(to: job.reply, status: error.code.rawValue, body: UnsafeRawBufferPointer($0)) }
+    text.withUTF8 { sink.reply(to: reply, status: error.code.rawValue, body: UnsafeRawBufferPointer($0)) }
   }
 }

@@ -59,11 +59,17 @@ extension Faces {
   /// What is to be done after anything was sent or received.
   mutating func settle(_ session: HTTP2Session) {
     while let stream = session.nextClosed() { forget(session, stream) }
+    if _slowPath(session.producing > 0) {
+      advanceAll(session)
+      while let stream = session.nextClosed() { forget(session, stream) }
+    }
+    if _slowPath(session.tellsDrained) { session.connection.pointee.tellDrained() }
     if _slowPath(session.isOver) { session.connection.pointee.finish() }
   }
 
   /// The stream is over, whoever ended it.
   private mutating func forget(_ session: HTTP2Session, _ stream: HTTP2StreamPointer) {
+    if _slowPath(stream.pointee.owner != nil) { disown(session, stream) }
     session.release(stream)
   }
 
@@ -76,19 +82,57 @@ extension Faces {
     guard let rpc = GRPCRoutes.rpc(stream.pointee.route), session.isServable(stream) else {
       return refuse(session, stream)
     }
-    guard case .message(let packed, let isCompressed) = session.message(stream) else {
-      let isCut = session.hasRest(stream)
-      let code: StatusCode = isCut ? .internal : .unknown
-      return session.end(stream, code.rawValue, isCut ? "unexpected EOF" : "EOF")
+    if _slowPath(rpc.isStream) { return serveStream(session, stream, rpc) }
+    // It was served when it was whole; what comes behind says nothing more.
+    if _slowPath(stream.pointee.owner != nil || stream.pointee.flags.contains(.served)) { return }
+    do throws(StatusError) {
+      guard case .message(let packed, let isCompressed) = session.message(stream) else {
+        throw session.hasRest(stream) ? GRPCFailure.cut : GRPCFailure.empty
+      }
+      let body = try unpacked(stream, packed, isCompressed)
+      var call = Call(rpc, requestBytes: body.count, startedAt_ns: now_ns)
+      call.body = body
+      stream.pointee.flags.insert(.served)
+      answer(session, stream, call)
+      session.forgetInput(stream)
+    } catch {
+      session.end(stream, error.code.rawValue, error.message)
     }
-    var call = Call(rpc, requestBytes: packed.count, startedAt_ns: now_ns)
-    call.body = packed
-    if _slowPath(isCompressed) {
-      return session.end(
-        stream, StatusCode.unimplemented.rawValue, "grpc: Decompressor is not installed for grpc-encoding \"gzip\"")
+  }
+
+  /// The message itself; valid until the next is unpacked.
+  @inline(__always)
+  mutating func unpacked(
+    _ stream: HTTP2StreamPointer, _ message: UnsafeRawBufferPointer, _ isCompressed: Bool
+  ) throws(StatusError) -> UnsafeRawBufferPointer {
+    isCompressed ? try unpack(stream, message) : message
+  }
+
+  @inline(never)
+  private mutating func unpack(
+    _ stream: HTTP2StreamPointer, _ message: UnsafeRawBufferPointer
+  ) throws(StatusError) -> UnsafeRawBufferPointer {
+    switch stream.pointee.encoding {
+    case .identity: throw GRPCFailure.unexpectedCompression
+    case .unknown: throw GRPCFailure.unknownCompression
+    case .gzip: break
     }
-    answer(session, stream, call)
-    session.forgetInput(stream)
+    // Memory that grew large once isn't kept for ever.
+    if unpackedMessage.capacity > 64 << 10 { unpackedMessage.free() }
+    unpackedMessage.removeAll()
+    let limit = context.http2.messageBytes
+    do throws(Gunzip.Failure) { try Gunzip.unpack(message, limit: limit, into: &unpackedMessage) } catch {
+      throw error == .tooLarge ? GRPCFailure.tooLargeUnpacked(limit) : GRPCFailure.badCompression
+    }
+    return unpackedMessage.bytes
+  }
+
+  @inline(never)
+  private mutating func disown(_ session: HTTP2Session, _ stream: HTTP2StreamPointer) {
+    guard let entry = GRPCStream.removed(from: stream) else { return }
+    if entry.pieces != nil { session.producing -= 1 }
+    if case .range = entry.pieces { grpcRanges -= 1 }
+    finish(entry, .cancelled, session.connection)
   }
 
   @inline(__always)
@@ -98,8 +142,10 @@ extension Faces {
     do throws(StatusError) {
       try chain.admit(call)
       if _slowPath(stream.pointee.deadline_ns != 0 && stream.pointee.deadline_ns <= now_ns) {
-        throw GRPCFailure.deadline
+        throw StatusError.deadlineExceeded
       }
+      if _slowPath(call.rpc == .rangeStream) { return try beginRange(session, stream, call, .pieces) }
+      if _slowPath(call.rpc == .snapshot) { return beginSnapshot(session, stream, call) }
       // A range's answer goes out where it is written: its stream's head must be there before.
       if call.rpc == .range, !session.begin(stream) {
         return chain.finished(call, Outcome(code: .cancelled, answerBytes: 0), connection)
@@ -108,7 +154,9 @@ extension Faces {
       at = start
       let reply = address(session, stream, call)
       guard try answer(call.rpc, call.body, connection, reply) else {
-        return session.dropMessage(start)
+        session.dropMessage(start)
+        if _slowPath(call.rpc.isPatient) { GRPCStream(patient: reply, call).own(stream) }
+        return
       }
       let size = connection.pointee.output.count - start
       session.closeMessage(stream, start, isLast: true)
@@ -123,6 +171,10 @@ extension Faces {
   private mutating func fail(
     _ session: HTTP2Session, _ stream: HTTP2StreamPointer, _ call: Call, _ error: StatusError
   ) {
+    var error = error
+    if call.rpc == .range, error == KVServer.largeAnswer {
+      do { return try beginRange(session, stream, call, .measured) } catch let refusal { error = refusal }
+    }
     session.end(stream, error.code.rawValue, error.message)
     chain.finished(call, Outcome(code: error.code, answerBytes: error.message.utf8.count), session.connection)
   }
@@ -153,6 +205,14 @@ extension Faces {
     guard let session = session(connection) else { return }
     let address = reply.pointee.address
     let status = reply.pointee.status
+    if address.isStreamed {
+      if let stream = session.stream(address.stream), let entry = GRPCStream.of(stream) {
+        completeStreamed(session, stream, entry, reply)
+      }
+      return settle(session)
+    }
+    // A call that waited for others is over: it is not to be given up any more.
+    if address.isPatient, let stream = session.stream(address.stream) { GRPCStream.of(stream)?.isFinished = true }
     if let stream = session.stream(address.stream), stream.pointee.flags.isDisjoint(with: [.answered, .ending]) {
       if status == 0 {
         session.send(stream, isLast: true) { $0.append(reply.body) }
@@ -178,7 +238,14 @@ extension Faces {
 
   mutating func closeGRPC(_ connection: ConnectionPointer) {
     guard let session = session(connection) else { return }
+    var next = session.firstOpen
+    while let stream = next {
+      next = session.open(after: stream)
+      if stream.pointee.owner != nil { disown(session, stream) }
+    }
+    while let stream = session.nextClosed() { forget(session, stream) }
+    while let stream = session.nextReady() { if stream.pointee.flags.contains(.closed) { forget(session, stream) } }
     connection.pointee.faceState = 0
-    session.close { _ in }
+    session.close()
   }
 }
