@@ -275,6 +275,25 @@ class Both:
             right = hashlib.sha256(data[:-32]).digest() == data[-32:]
             self.report.check(right and len(data) > 1000, f"snapshot ({name}): SHA-256 behind {len(data)} bytes")
             side.snapshot = path
+        self.restore(folder)
+
+    def restore(self, folder):
+        """What etcdctl has saved of Needletail makes a store again, with all that was in it."""
+        side = self.sides[0]
+        ctl = os.path.join(os.path.dirname(side.store.program), "needletailctl")
+        if side.store.kind != "needletail" or not os.access(ctl, os.X_OK):
+            return
+        data = os.path.join(folder, "restored")
+        command = [ctl, "snapshot", "restore", os.path.join(folder, "server.snapshot"), "--data-dir", data]
+        done = subprocess.run(command, capture_output=True, timeout=60)
+        if not self.report.check(done.returncode == 0, "needletailctl snapshot restore", f"    {done.stdout} {done.stderr}"):
+            return
+        request = self.schema.encode("RangeRequest", {"key": b"\0", "range_end": b"\0"})
+        with stores.Store(side.store.program, data=data) as restored, grpc.Connection(restored.port) as connection:
+            answers = [one.call("/etcdserverpb.KV/Range", request)[2] for one in (connection, side.connection)]
+        found = [self.schema.decode("RangeResponse", answer) for answer in answers]
+        same = found[0].get("kvs") == found[1].get("kvs") and len(found[0].get("kvs", [])) > 10
+        self.report.check(same, "the restored snapshot", f"    {[len(one.get('kvs', [])) for one in found]} keys")
 
     def datascale(self):
         """`check datascale` on the tested server alone: it takes a while, and its figures are its own."""

@@ -213,7 +213,7 @@ class Generator:
             return {"request_range": self.range_request(inner=True)}
         if kind < 0.8:
             return {"request_delete_range": self.delete_request()}
-        if kind < 0.98 and depth < 4:
+        if kind < 0.98 and depth < 4 and self.alarm_left is None:
             return {"request_txn": self.txn_request(depth + 1)}
         return {} if kind > 0.995 else {"request_range": self.range_request(inner=True)}
 

@@ -60,11 +60,11 @@ def memory_folder():
 class Store:
     """One running server. `kind` is etcd or needletail, told by its name."""
 
-    def __init__(self, program, more=(), folder=None):
+    def __init__(self, program, more=(), folder=None, data=None):
         self.program = program
         self.kind = "etcd" if os.path.basename(program).startswith("etcd") else "needletail"
         self.folder = tempfile.mkdtemp(prefix="needletail-peers-", dir=folder or memory_folder())
-        self.data = os.path.join(self.folder, "data")
+        self.data = data or os.path.join(self.folder, "data")
         self.log_path = os.path.join(self.folder, "log")
         self.more = list(more)
         self.start()
