@@ -5,7 +5,7 @@ usage: etcd.py [--seconds 60] [--seed N] [--bin .build/release]
 Needs Debian's etcd-server and etcd-client. Compares revision, key-values, more, count, deleted, previous values, and the events that
 watches of the past and of the whole run show.
 """
-import argparse, json, os, random, shutil, subprocess, sys, tempfile, time, urllib.request
+import argparse, json, os, random, shutil, socket, subprocess, sys, tempfile, time, urllib.request
 
 from needletail import ALARM, Client, message
 
@@ -158,6 +158,17 @@ def end_watch(process, args):
     return events, [(one['CompactRevision'], one['Canceled'], one['Header'].get('revision', 0)) for one in shown if one['Canceled']], err
 
 
+def free_addresses(count):
+    """Loopback addresses that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(('127.0.0.1', 0))
+    addresses = ['127.0.0.1:%d' % one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return addresses
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument('--seconds', type=int, default=60)
@@ -167,7 +178,7 @@ def main():
     print('seed', options.seed)
     rnd = random.Random(options.seed)
     directory = tempfile.mkdtemp(prefix='needletail-etcd-')
-    ours, theirs, peer = '127.0.0.1:23794', '127.0.0.1:23795', '127.0.0.1:23796'
+    ours, theirs, peer = free_addresses(3)
     logs = [open(os.path.join(directory, name), 'w') for name in ('needletail.log', 'etcd.log')]
     servers = [
         subprocess.Popen([options.bin + '/needletail', '--data-dir', directory + '/n', '--listen-client-urls',
