@@ -238,7 +238,8 @@ def upkeep(both, folder):
     both(["endpoint", "hashkv", "--rev=100000"])
     both(["alarm", "list"])
     both.raise_alarm(1)
-    for form in FORMATS:
+    # The other formats show the answer's header, which etcd 3.4 leaves out (and ends with a panic in etcdctl's `fields`).
+    for form in ("simple", "table"):
         both(["alarm", "list", "-w", form])
     both(["put", "no", "space"])
     both(["txn"], data=b"\nput no space\n\n\n")

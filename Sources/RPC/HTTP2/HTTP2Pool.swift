@@ -40,6 +40,9 @@ package struct HTTP2Pool {
     HTTP2Callbacks.set(callbacks)
     nghttp2_option_set_no_closed_streams(options, 1)
     nghttp2_option_set_no_auto_window_update(options, 1)
+    // etcd's own client sends its endpoint's whole URL as :authority, which is none: nghttp2 would reset the stream. What a
+    // request must have is looked at where it is routed.
+    nghttp2_option_set_no_http_messaging(options, 1)
     // The budget's rule comes first, and says why. This is for what comes in one piece, and for resets that the client makes
     // the server send.
     nghttp2_option_set_stream_reset_rate_limit(options, limits.resetBurst * 8, limits.resetsPerSecond)

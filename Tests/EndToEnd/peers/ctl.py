@@ -32,6 +32,7 @@ MASKS = [
 ]
 # Commands whose numbers, sizes and versions are each server's own.
 NUMBERS = [
+    (r"http://(localhost|127\.0\.0\.1):\d+", "URL"),
     (r"\d+(\.\d+)? ?(B|kB|MB|GB)\b", "SIZE"),
     (r"\d+\.\d+\.\d+[-\w.+]*", "VERSION"),
     (r"(?<![\w.])\d+(\.\d+)?(?![\w.])", "N"),

@@ -273,7 +273,7 @@ class Generator:
             self.open_streams.discard(stream)
             return [("settle",), ("close", stream)]
         if stream in self.open_streams and kind < 0.2:
-            return ("watch", stream, {"cancel_request": {"watch_id": self.random.choice([0, 1, 2, 3, 7, 99, -1])}})
+            return ("watch", stream, {"cancel_request": {"watch_id": self.random.choice([0, 1, 2, 3, 1001, 1002, 99, -1])}})
         if stream in self.open_streams and kind < 0.3:
             return ("settle",)
         create = self.span({}, single=0.4)
@@ -284,8 +284,8 @@ class Generator:
         if self.chance(0.25):
             create["filters"] = [self.random.choice([0, 1]) for _ in range(self.random.randint(1, 2))]
         if self.chance(0.25):
-            # Not -1: etcd makes a watch of that id, which stands for no watch in its answers.
-            create["watch_id"] = self.random.choice([1, 2, 7, 8, INT64_MAX])
+            # Not -1, which stands for no watch in answers, and none that is assigned (differences.py).
+            create["watch_id"] = self.random.choice([1001, 1002, 1003, INT64_MAX])
         if self.chance(0.3):
             create["fragment"] = True
         if self.chance(0.2):

@@ -6,6 +6,7 @@ import time
 WATCH = "/etcdserverpb.Watch/Watch"
 SENTINEL = b"~settled"
 SENTINEL_ID = 1 << 40
+SENTINEL_END = 1 << 41
 MOST_BYTES = 1_572_864 + 524_288
 
 
@@ -18,7 +19,8 @@ class Side:
         self.created = 0
         self.log = {}  # (watch id, which of that id) → what came for it, in order
         self.times = {}  # watch id → how many watches have had it
-        self.live = set()
+        self.live, self.ended = set(), set()
+        self.latest = None  # the id of the last watch that was made; None where it was refused
         self.sentinels = self.progress = 0
         self.revision = 0
         self.open_fragment = {}
@@ -37,7 +39,7 @@ class Side:
 
     def keep(self, response, size):
         watch, header = response.get("watch_id", 0), response.get("header", {})
-        if watch >= SENTINEL_ID:
+        if SENTINEL_ID <= watch < SENTINEL_END:
             self.sentinels += bool(response.get("events")) or bool(response.get("canceled"))
             self.created += bool(response.get("created"))
             return
@@ -48,10 +50,13 @@ class Side:
         log = self.log.setdefault(self.name_of(watch), [])
         if response.get("created"):
             self.created += 1
+            self.latest = None if response.get("canceled") else watch
             outcome = ("created", header.get("revision", 0), response.get("canceled"), response.get("cancel_reason"))
             log.append(outcome + (response.get("compact_revision"),))
         elif response.get("canceled"):
             self.live.discard(watch)
+            if response.get("compact_revision"):
+                self.ended.add(watch)
             log.append(("canceled", response.get("compact_revision"), response.get("cancel_reason")))
         elif not response.get("events"):
             self.progress += watch == -1
@@ -113,9 +118,13 @@ class WatchStreams:
             create = request["create_request"]
             if create.get("start_revision", 0) < 0:
                 create["start_revision"] = 1
+            if create.get("watch_id") in sides[1].ended:
+                del create["watch_id"]
             self.create(index, operation, sides, request)
         else:
             watch = request["cancel_request"]["watch_id"]
+            if watch in sides[1].ended:
+                return
             if all(watch in side.live for side in sides):
                 self.loose[name].add(sides[1].name_of(watch))
             for side in sides:
@@ -130,6 +139,9 @@ class WatchStreams:
             side.send(request)
         for side, count in zip(sides, wanted):
             self.until(index, operation, [side], lambda one: one.created >= count or one.stream.done)
+        if 0 < request["create_request"].get("start_revision", 0) < self.executor.compacted:
+            # It ends at once, as soon as the store looks at it: what becomes of its id must not depend on when.
+            self.until(index, operation, sides, lambda one: one.latest is None or one.latest in one.ended or one.stream.done)
 
     def until(self, index, operation, sides, done, timeout=10):
         deadline = time.monotonic() + timeout
