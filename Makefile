@@ -33,13 +33,15 @@ test-unit: deps-test ## The Swift tests alone
 	$(SWIFT) build $(TESTBUILD) --build-tests
 	bash .ci/unit-tests $(SWIFT) test $(TESTBUILD) --skip-build --no-parallel
 
-test-end-to-end: deps-test build .build-test/release/needletail-bench .build-test/release/needletail-sim ## The real programs alone: Debian's package index, SIGKILL under load, linearizability, bad input, snapshots
+test-end-to-end: deps-test build .build-test/release/needletail-bench .build-test/release/needletail-sim ## The real programs alone: Debian's package index, SIGKILL under load, linearizability, bad input, snapshots, flags, the JSON gateway
 	python3 Tests/EndToEnd/bench.py --programs $(PRODUCTS) --bench .build-test/release/needletail-bench
 	python3 Tests/EndToEnd/debian.py --programs $(PRODUCTS)
 	python3 Tests/EndToEnd/kill.py --programs $(PRODUCTS) --cycles 5
 	python3 Tests/EndToEnd/linear.py --programs $(PRODUCTS) --sim .build-test/release/needletail-sim --seconds 8
 	python3 Tests/EndToEnd/badinput.py --programs $(PRODUCTS)
 	python3 Tests/EndToEnd/snapshot.py --programs $(PRODUCTS)
+	python3 Tests/EndToEnd/start.py --programs $(PRODUCTS)
+	python3 Tests/EndToEnd/gateway.py --programs $(PRODUCTS)
 
 .build-test/release/needletail-%:
 	$(SWIFT) build $(TESTBUILD) --product needletail-$*
