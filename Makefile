@@ -39,7 +39,7 @@ test-unit: deps-test ## The Swift tests alone
 	$(SWIFT) build $(TESTBUILD) --build-tests
 	bash .ci/unit-tests $(SWIFT) test $(TESTBUILD) --skip-build --no-parallel
 
-test-end-to-end: deps-test build .build-test/release/needletail-bench .build-test/release/needletail-sim ## The real programs alone: Debian's package index, SIGKILL under load, linearizability, bad input, snapshots, beside etcd and with its clients
+test-end-to-end: deps-test build .build-test/release/needletail-bench .build-test/release/needletail-sim ## The real programs alone: Debian's package index, SIGKILL under load, linearizability, bad input, snapshots, flags, the JSON gateway, beside etcd and with its clients
 	python3 Tests/EndToEnd/bench.py --programs $(PRODUCTS) --bench .build-test/release/needletail-bench
 	python3 Tests/EndToEnd/debian.py --programs $(PRODUCTS)
 	python3 Tests/EndToEnd/kill.py --programs $(PRODUCTS) --cycles 5
@@ -47,6 +47,8 @@ test-end-to-end: deps-test build .build-test/release/needletail-bench .build-tes
 	python3 Tests/EndToEnd/badinput.py --programs $(PRODUCTS)
 	python3 Tests/EndToEnd/fulldisk.py --programs $(PRODUCTS)
 	python3 Tests/EndToEnd/snapshot.py --programs $(PRODUCTS)
+	python3 Tests/EndToEnd/start.py --programs $(PRODUCTS)
+	python3 Tests/EndToEnd/gateway.py --programs $(PRODUCTS)
 	$(PEERS) Tests/EndToEnd/differential.py --server $(PRODUCTS)/needletail --per-round 2000 --seconds 15
 	$(PEERS) Tests/EndToEnd/differential.py --server $(PRODUCTS)/needletail --per-round 2000 --seconds 15 --peer pip
 	$(PEERS) Tests/EndToEnd/etcdctl.py --server $(PRODUCTS)/needletail

@@ -28,6 +28,7 @@ let package = Package(
     .systemLibrary(
       name: "CUring", path: "Sources/CUring", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
 
+    .systemLibrary(name: "CYAML", path: "Sources/CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
     .systemLibrary(name: "CZstd", path: "Sources/CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     .systemLibrary(
       name: "CNghttp2", path: "Sources/CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
@@ -99,7 +100,7 @@ let package = Package(
     .executableTarget(
       name: "needletail",
       dependencies: [
-        "NeedletailBackend", "NeedletailRPC", "NeedletailServer", "NeedletailSnapshot", "NeedletailWAL",
+        "CYAML", "NeedletailBackend", "NeedletailRPC", "NeedletailServer", "NeedletailSnapshot", "NeedletailWAL",
         .product(name: "Logging", package: "swift-log"),
       ], path: "Sources/needletail", swiftSettings: settings),
     .executableTarget(
@@ -143,6 +144,9 @@ let package = Package(
     .testTarget(
       name: "needletailctlTests", dependencies: ["needletailctl", "NeedletailClient", "NeedletailRPC", "FakeServer"],
       path: "Tests/needletailctl", swiftSettings: settings),
+    .testTarget(
+      name: "needletailTests", dependencies: ["needletail", "NeedletailServer"], path: "Tests/needletail",
+      swiftSettings: settings),
     .target(
       name: "FakeServer", dependencies: ["NeedletailClient", "NeedletailRPC"], path: "Tests/FakeServer",
       swiftSettings: settings),

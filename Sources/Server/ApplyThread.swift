@@ -7,6 +7,15 @@ import NeedletailBytes
 import NeedletailMVCC
 import NeedletailRPC
 
+package struct ApplyOptions: Sendable {
+  /// Commits that take longer are logged and counted.
+  package var slow_ms: UInt64 = 100
+  /// Rows of a part of a removal.
+  package var removalRows = 1000
+
+  package init() {}
+}
+
 /// Sendable: the inbox is guarded by the monitor; the rest belongs to the thread.
 package final class ApplyThread: @unchecked Sendable {
   /// A commit takes at most so many bytes of commands, so that the first answer does not wait for the last command.
@@ -14,10 +23,8 @@ package final class ApplyThread: @unchecked Sendable {
   private static let commitEntries = 4096
   /// How long a full disk is given before the next try.
   private static let stall_ms = 200
-  private static let slow_ms: UInt64 = 100
-  /// Rows of a part of a removal.
-  private static let removalRows = 1000
 
+  private let options: ApplyOptions
   private let applier: Applier
   private let status: NodeStatus
   private let sink: any ReplySink
@@ -45,8 +52,9 @@ package final class ApplyThread: @unchecked Sendable {
 
   package init(
     _ applier: Applier, status: NodeStatus, sink: any ReplySink, latch: Latch, checkpoints: CheckpointTrigger,
-    quota: Quota, logger: Logger
+    quota: Quota, options: ApplyOptions, logger: Logger
   ) {
+    self.options = options
     self.quota = quota
     self.applier = applier
     self.status = status
@@ -120,10 +128,10 @@ package final class ApplyThread: @unchecked Sendable {
     let begun = monotonicNanoseconds()
     guard isRemoving, begun >= removalDue_ns else { return true }
     do {
-      isRemoving = try applier.removeCompacted(rowsMax: ApplyThread.removalRows)
+      isRemoving = try applier.removeCompacted(rowsMax: options.removalRows)
       hasRemoved = hasRemoved || isRemoving
       quota.note(used: applier.bytesInUse)
-      checkpoints.applied(bytes: applier.takeAppliedBytes())
+      checkpoints.applied(entries: 0, bytes: applier.takeAppliedBytes())
       // Whoever waits for the space waits for a checkpoint.
       if !isRemoving, hasRemoved {
         hasRemoved = false
@@ -154,7 +162,7 @@ package final class ApplyThread: @unchecked Sendable {
         let took_ns = monotonicNanoseconds() - begun
         status.commits.record(took_ns, times: 1)
         let took_ms = took_ns / 1_000_000
-        if took_ms > ApplyThread.slow_ms {
+        if took_ms > options.slow_ms {
           status.slowApplies.wrappingAdd(1, ordering: .relaxed)
           logger.warning("apply took too long", metadata: ["took_ms": "\(took_ms)", "entries": "\(part.count)"])
         }
@@ -201,7 +209,8 @@ package final class ApplyThread: @unchecked Sendable {
     do { try noteSpace() } catch { latch.fail("reading alarms: \(error)") }
     applier.tellWatchers()
     if let leases { applier.answer(through: sink, leases) }
+    let count = part.count
     part.freeAll()
-    checkpoints.applied(bytes: applier.takeAppliedBytes())
+    checkpoints.applied(entries: count, bytes: applier.takeAppliedBytes())
   }
 }

@@ -8,6 +8,8 @@ import NeedletailRPC
 package struct CheckpointOptions: Sendable {
   /// A checkpoint begins when commands of so many bytes were applied since the last,
   package var bytes = 64 << 20
+  /// or so many commands, where that is not 0,
+  package var entries = 0
   /// or when so much time has passed and anything was applied.
   package var interval_ms = 30_000
   /// Whether one begins right after a start that replayed entries, so that they are not replayed again.
@@ -27,6 +29,7 @@ package final class CheckpointTrigger: @unchecked Sendable {
   private let options: CheckpointOptions
   private let monitor = Monitor()
   private var bytes = 0
+  private var entries = 0
   private var isAsked = false
   /// Who waits for a shrink.
   private var shrinks: [ReplyAddress] = []
@@ -36,12 +39,16 @@ package final class CheckpointTrigger: @unchecked Sendable {
     self.options = options
   }
 
-  func applied(bytes more: Int) {
+  func applied(entries count: Int, bytes size: Int) {
     monitor.locked {
-      bytes += more
-      if bytes >= options.bytes { monitor.signal() }
+      bytes += size
+      entries += count
+      if isFull { monitor.signal() }
     }
   }
+
+  /// Under the monitor.
+  private var isFull: Bool { bytes >= options.bytes || (options.entries > 0 && entries >= options.entries) }
 
   /// One checkpoint soon, whatever the counters say.
   package func ask() {
@@ -89,10 +96,11 @@ package final class CheckpointTrigger: @unchecked Sendable {
       while !isStopping {
         let now = monotonicNanoseconds()
         let isTime = now >= deadline
-        if isAsked || bytes >= options.bytes || isTime {
+        if isAsked || isFull || isTime {
           let isDue = isAsked || bytes > 0
           isAsked = false
           bytes = 0
+          entries = 0
           if isDue { return .due }
           monitor.wait(atMost_ms: options.interval_ms)
           continue

@@ -16,14 +16,15 @@ package final class DataDirectory {
   package var logPath: String { path + "/member/wal" }
   private var lock: Int32
 
-  /// Opens the directory, making it where it is missing, and takes its lock.
-  package init(_ path: String) throws(ServerError) {
+  /// Opens the directory, making it where it is missing, and takes its lock. `log` is where the log shall lie, if not here.
+  package init(_ path: String, log: String? = nil) throws(ServerError) {
     self.path = path
     try DataDirectory.makeDirectory(path)
     try DataDirectory.makeDirectory(path + "/member")
     lock = try DataDirectory.takeLock(path + "/member/lock", of: path)
     do throws(ServerError) {
       identity = try DataDirectory.loadIdentity(path + "/member")
+      if let log { try DataDirectory.place(log: path + "/member/wal", in: log) }
       try DataDirectory.makeDirectory(path + "/member/wal")
     } catch {
       Glibc.close(lock)
@@ -49,6 +50,26 @@ package final class DataDirectory {
     guard code == EEXIST, stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
       throw .system(operation: "create directory", path: path, code: code == EEXIST ? ENOTDIR : code)
     }
+  }
+
+  /// Has the log lie in another directory, by a link: whoever opens the data directory later finds it there, told of it or
+  /// not. A log that lies elsewhere already is not left behind.
+  private static func place(log link: String, in directory: String) throws(ServerError) {
+    try makeDirectory(directory)
+    guard let resolved = realpath(directory, nil) else {
+      throw .system(operation: "find", path: directory, code: errno)
+    }
+    defer { free(resolved) }
+    if let there = realpath(link, nil) {
+      defer { free(there) }
+      if strcmp(there, resolved) == 0 { return }
+      // Empty, or with a log in it.
+      guard rmdir(link) == 0 else {
+        throw .logElsewhere(log: String(cString: there), wanted: String(cString: resolved))
+      }
+    }
+    guard symlink(resolved, link) == 0 else { throw .system(operation: "link", path: link, code: errno) }
+    try syncDirectory(parent(of: link))
   }
 
   private static func takeLock(_ file: String, of directory: String) throws(ServerError) -> Int32 {

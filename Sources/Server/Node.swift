@@ -10,6 +10,8 @@ package typealias PageStoreMaker = @Sendable () throws(DatabaseError) -> any Pag
 
 package struct NodeOptions: Sendable {
   package var dataDirectory: String
+  /// Where the log lies, if not in the data directory.
+  package var walDirectory: String?
   package var database = DatabaseOptions()
   package var log = WALOptions()
   /// Another disk beneath the log, in tests.
@@ -17,6 +19,7 @@ package struct NodeOptions: Sendable {
   /// Another store beneath the tree, in tests.
   package var makePageStore: PageStoreMaker?
   package var checkpoint = CheckpointOptions()
+  package var apply = ApplyOptions()
   package var leases = LeaseOptions()
   package var autoCompaction = AutoCompactionOptions()
   package var singleNode = SingleNodeOptions()
@@ -68,7 +71,7 @@ package final class Node: @unchecked Sendable {
   package init(
     _ options: NodeOptions, sink: any ReplySink, logger: Logger, onFailure: @escaping @Sendable (String) -> Void
   ) throws(ServerError) {
-    directory = try DataDirectory(options.dataDirectory)
+    directory = try DataDirectory(options.dataDirectory, log: options.walDirectory)
     do { database = try Node.openDatabase(directory.databasePath, options) } catch { throw .database(error) }
     let recovered: Recovered
     do throws(ServerError) {
@@ -102,7 +105,8 @@ package final class Node: @unchecked Sendable {
     quota = Quota(options.quota, used: applier.bytesInUse)
     do { status.alarms.show(try applier.alarms()) } catch { throw .store(error) }
     apply = ApplyThread(
-      applier, status: status, sink: sink, latch: latch, checkpoints: checkpoints, quota: quota, logger: logger)
+      applier, status: status, sink: sink, latch: latch, checkpoints: checkpoints, quota: quota,
+      options: options.apply, logger: logger)
     singleNode = try SingleNode(
       opened.log, lastIndex: opened.lastIndex, options: options.singleNode, status: status,
       apply: apply, sink: sink, latch: latch, logger: logger)

@@ -18,6 +18,8 @@ package enum ServerError: Error, Equatable, Sendable {
   case log(WALError)
   case store(MVCCError)
   case snapshot(SnapshotError)
+  /// --wal-dir names another place than the one that the log is in.
+  case logElsewhere(log: String, wanted: String)
   /// A restore never touches what is there.
   case directoryNotEmpty(path: String)
   /// The log begins after what the tree has applied: entries between are lost.
@@ -39,6 +41,9 @@ extension ServerError: CustomStringConvertible {
     case .log(let error): "\(error)"
     case .store(let error): "store: \(error)"
     case .snapshot(let error): "snapshot: \(error)"
+    case .logElsewhere(let log, let wanted):
+      "the write-ahead log lies in \(log), not in \(wanted): with the server stopped, move its files there and remove the "
+        + "directory that they were in, or start without --wal-dir"
     case .directoryNotEmpty(let path): "\(path) exists and is not empty: restore to another directory"
     case .logGap(let applied, let found):
       "the write-ahead log begins at entry \(found), but the tree has applied only up to \(applied): entries between "

@@ -43,10 +43,12 @@ struct ServerProcess {
     figures.sample(node.database)
     let metrics = (0..<group.count).map { _ in ThreadMetrics() }
     let page = MetricsPage(
-      node.status, figures: figures, group: group, threads: metrics, quotaBytes: quotaBytes, watch: node.watch.figures)
+      node.status, figures: figures, group: group, threads: metrics, quotaBytes: quotaBytes, watch: node.watch.figures,
+      showsHandlingTimes: configuration.http.showsHandlingTimes)
     let context = FaceContext(
       server: node.server, metrics: page, figures: figures, latch: node.latch, logger: logger,
-      requestBytesMax: configuration.requestBytesMax, slowRequest_ms: configuration.slowRequest_ms)
+      requestBytesMax: configuration.requestBytesMax, slowRequest_ms: configuration.slowRequest_ms,
+      http2: configuration.http2, http: httpOptions)
     try node.start()
     announceQuota()
     let latch = node.latch
@@ -97,14 +99,33 @@ struct ServerProcess {
       "ready to serve client requests",
       metadata: [
         "reactors": "\(transports.count)", "transport": "\(transports.first ?? "")",
-        "listen-client-urls": "\(configuration.listenAddresses.map(\.description).joined(separator: ","))",
+        "listen-client-urls": "\(ServerProcess.text(configuration.clientAddresses))",
       ])
+    for (name, addresses) in [("HTTP", configuration.httpAddresses), ("metrics", configuration.metricsAddresses)]
+    where !addresses.isEmpty {
+      logger.info("serving \(name) alone", metadata: ["urls": "\(ServerProcess.text(addresses))"])
+    }
+  }
+
+  private static func text(_ addresses: [ListenAddress]) -> String {
+    addresses.map(\.description).joined(separator: ",")
+  }
+
+  private var httpOptions: HTTPOptions {
+    var options = configuration.http
+    options.roles = ListenerRoles(http: configuration.httpAddresses, metrics: configuration.metricsAddresses)
+    return options
   }
 
   private var nodeOptions: NodeOptions {
     var options = NodeOptions(dataDirectory: configuration.dataDirectory)
     options.log.path = configuration.walPath
+    options.walDirectory = configuration.walDirectory
     options.checkpoint.bytes = configuration.checkpointBytes
+    options.checkpoint.entries = configuration.checkpointEntries
+    options.apply.slow_ms = configuration.slowApply_ms
+    options.apply.removalRows = configuration.compactionBatch
+    options.leases.ttlMin = configuration.leaseTTLMin
     options.requestLimit = configuration.requestBytesMax
     options.autoCompaction.mode = configuration.autoCompaction
     options.txnOperationsMax = configuration.txnOperationsMax
@@ -121,7 +142,7 @@ struct ServerProcess {
     var options = ReactorOptions()
     options.kind = configuration.reactorKind
     options.count = configuration.reactors
-    options.addresses = configuration.listenAddresses
+    options.addresses = configuration.clientAddresses + configuration.httpAddresses + configuration.metricsAddresses
     if let connections = configuration.connectionsMax {
       options.limits.connections = max(1, (connections + configuration.reactors - 1) / configuration.reactors)
     }

@@ -20,7 +20,7 @@ final class RunningServer: @unchecked Sendable {
   /// On a directory of its own unless one is given.
   init(
     _ kind: ReactorKind, reactors count: Int = 2, limits: ReactorLimits = ReactorLimits(), directory: String? = nil,
-    port wanted: UInt16 = 0, _ adjust: (inout NodeOptions) -> Void = { _ in }
+    port wanted: UInt16 = 0, http: HTTPOptions = HTTPOptions(), _ adjust: (inout NodeOptions) -> Void = { _ in }
   ) throws {
     temporary = try TemporaryDirectory()
     path = directory ?? temporary.path
@@ -45,7 +45,7 @@ final class RunningServer: @unchecked Sendable {
       watch: node.watch.figures)
     let context = FaceContext(
       server: node.server, metrics: page, figures: figures, latch: node.latch, logger: logger,
-      requestBytesMax: 1_572_864, slowRequest_ms: 300)
+      requestBytesMax: 1_572_864, slowRequest_ms: 300, http: http)
     try node.start()
     transports = try reactors.start(context, metrics: metrics) { _ in }
   }

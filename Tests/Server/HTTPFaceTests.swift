@@ -14,6 +14,10 @@ import Testing
 
   private func statusLine(_ answer: String) -> Substring { answer.prefix { $0 != "\r\n" } }
 
+  private func undated(_ answer: String) -> [Substring] {
+    answer.split(separator: "\r\n").filter { !$0.hasPrefix("Date: ") }
+  }
+
   private func body(_ answer: String) -> String {
     answer.range(of: "\r\n\r\n").map { String(answer[$0.upperBound...]) } ?? ""
   }
@@ -25,11 +29,12 @@ import Testing
     #expect(health.hasPrefix("HTTP/1.1 200 OK\r\n") && body(health) == "{\"health\":\"true\",\"reason\":\"\"}")
     let version = try ask(server, "GET /version?x=y HTTP/1.0\r\n\r\n")
     #expect(version.contains("Connection: close") && body(version).contains("\"etcdserver\":\"\(Version.compatible)\""))
-    let head = try ask(server, "HEAD /health HTTP/1.1\r\nHost: x\r\n\r\n")
-    #expect(head.contains("Content-Length: 29") && body(head) == "")
+    let head = try ask(server, "HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    #expect(statusLine(head).contains("200") && head.contains("Content-Length: ") && body(head) == "")
+    #expect(statusLine(try ask(server, "HEAD /health HTTP/1.1\r\n\r\n")).contains("405"))
     #expect(statusLine(try ask(server, "GET /nope HTTP/1.1\r\n\r\n")).contains("404"))
     let post = try ask(server, "POST /health HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc")
-    #expect(statusLine(post).contains("405") && post.contains("Allow: GET, HEAD") && post.contains("Connection: close"))
+    #expect(statusLine(post).contains("405") && post.contains("Allow: GET\r\n") && post.contains("Connection: close"))
     #expect(statusLine(try ask(server, "GET / HTTP/1.1\r\n folded: x\r\n\r\n")).contains("400"))
     #expect(statusLine(try ask(server, "GET nonsense\r\n\r\n")).contains("400"))
     let long = String(repeating: "a", count: 40_000)
@@ -52,7 +57,7 @@ import Testing
       try socket.send(Array(bytes[..<cut]))
       usleep(300)
       try socket.send(Array(bytes[cut...]))
-      #expect(try socket.text() == whole, "cut at \(cut)")
+      #expect(try undated(socket.text()) == undated(whole), "cut at \(cut)")
     }
   }
 

@@ -70,6 +70,19 @@ static inline int nt_local_port(int fd) {
   return 0;
 }
 
+/// The path of a unix socket's listener, ended by a zero byte; its length, 0 for others.
+static inline int nt_local_path(int fd, char *_Nonnull text, int size) {
+  struct sockaddr_un address;
+  socklen_t length = sizeof address;
+  memset(&address, 0, sizeof address);
+  if (getsockname(fd, (struct sockaddr *)&address, &length) < 0 || address.sun_family != AF_UNIX) return 0;
+  int count = (int)strnlen(address.sun_path, sizeof address.sun_path);
+  if (count >= size) return 0;
+  memcpy(text, address.sun_path, (size_t)count);
+  text[count] = 0;
+  return count;
+}
+
 /// Answers leave at once, and a peer that vanished without a word is noticed after about a minute.
 /// Harmless errors on unix sockets are ignored.
 static inline void nt_tune_stream(int fd) {

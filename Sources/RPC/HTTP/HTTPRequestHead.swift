@@ -1,4 +1,4 @@
-// The head of an HTTP/1.x request, cut in place: as much of RFC 9112 as GET and HEAD without bodies need.
+// The head of an HTTP/1.x request, cut in place, after RFC 9112.
 
 /// A request head and how many bytes it took. Pointers are into the received bytes.
 package struct HTTPRequestHead {
@@ -10,10 +10,23 @@ package struct HTTPRequestHead {
   /// 0 for HTTP/1.0, 1 for HTTP/1.1.
   package var minorVersion = 1
   package var keepsAlive = true
-  /// The request announces a body.
-  package var hasBody = false
+  /// How long the body is, or that it comes in chunks.
+  package var body = BodyLength.none
+  /// The client waits for a word before it sends the body.
+  package var expectsContinue = false
+  /// The fields' values; empty where they are not there.
+  package var host = UnsafeRawBufferPointer(start: nil, count: 0)
+  package var origin = UnsafeRawBufferPointer(start: nil, count: 0)
+  /// Bodies in a form that is not read here.
+  package var hasUnknownCoding = false
   /// Bytes from the request's start to the end of its empty line.
   package var byteCount = 0
+
+  package enum BodyLength: Equatable, Sendable {
+    case none
+    case bytes(Int)
+    case chunked
+  }
 
   package enum Outcome {
     case head(HTTPRequestHead)
@@ -80,15 +93,36 @@ package struct HTTPRequestHead {
       if HTTPRequestHead.equal(value, "close") { keepsAlive = false }
       if HTTPRequestHead.equal(value, "keep-alive") { keepsAlive = true }
     } else if HTTPRequestHead.equal(name, "content-length") {
-      guard !value.isEmpty, value.allSatisfy({ $0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9") }) else {
-        return false
-      }
-      if value.contains(where: { $0 != UInt8(ascii: "0") }) { hasBody = true }
+      return takeLength(value)
     } else if HTTPRequestHead.equal(name, "transfer-encoding") {
-      hasBody = true
+      // With a length besides, two readers could see two different requests.
+      guard body == .none, minorVersion == 1 else { return false }
+      body = .chunked
+      hasUnknownCoding = !HTTPRequestHead.equal(value, "chunked")
+    } else if HTTPRequestHead.equal(name, "content-encoding") {
+      if !HTTPRequestHead.equal(value, "identity") { hasUnknownCoding = true }
+    } else if HTTPRequestHead.equal(name, "expect") {
+      expectsContinue = HTTPRequestHead.equal(value, "100-continue")
+    } else if HTTPRequestHead.equal(name, "host") {
+      host = UnsafeRawBufferPointer(rebasing: value)
+    } else if HTTPRequestHead.equal(name, "origin") {
+      origin = UnsafeRawBufferPointer(rebasing: value)
     }
     return true
   }
+
+  /// Twice is fine where both say the same.
+  private mutating func takeLength(_ value: Slice<UnsafeRawBufferPointer>) -> Bool {
+    guard !value.isEmpty, value.count <= 18, value.allSatisfy({ $0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9") })
+    else { return false }
+    let length = value.reduce(0) { $0 * 10 + Int($1 - UInt8(ascii: "0")) }
+    guard body == .none || body == .bytes(length) else { return false }
+    body = .bytes(length)
+    return true
+  }
+
+  /// A body of no bytes is none.
+  package var hasBody: Bool { body != .none && body != .bytes(0) }
 
   /// Letters, digits and RFC 9110's other token characters.
   private static func isToken(_ byte: UInt8) -> Bool {

@@ -288,7 +288,7 @@ package struct ConnectionTable {
   /// The peer sends nothing more and everything decodable is decoded: the connection ends once it is answered.
   private func ended(_ connection: ConnectionPointer) -> Bool {
     if !connection.pointee.flags.isDisjoint(with: [.paused, .finishing, .resumed]) { return false }
-    return connection.pointee.input.count > connection.pointee.inputStart
+    return connection.pointee.isUnfinished || connection.pointee.input.count > connection.pointee.inputStart
   }
 
   // MARK: - Output
@@ -314,7 +314,8 @@ package struct ConnectionTable {
     guard flags.contains(.greeted) || flags.contains(.finishing) else { return }
     // A connection that is ending gets one term, whatever trickles.
     if flags.contains(.finishing) && connection.pointee.deadline_ms != 0 { return }
-    let waiting = connection.pointee.backlog > 0 || (!connection.pointee.input.isEmpty && !flags.contains(.paused))
+    let isCut = !connection.pointee.input.isEmpty && !flags.contains(.paused)
+    let waiting = connection.pointee.backlog > 0 || isCut || flags.contains(.unfinished)
     connection.pointee.deadline_ms = waiting ? now_ms + limits.stall_ms : 0
   }
 
@@ -347,7 +348,8 @@ package struct ConnectionTable {
     let isEnding = connection.pointee.isFinishing && !connection.pointee.isProducing
     guard
       isEnding
-        || (connection.pointee.backlog <= limits.outputBacklog / 2
+        || (!connection.pointee.flags.contains(.held)
+          && connection.pointee.backlog <= limits.outputBacklog / 2
           && connection.pointee.deferredAnswers <= limits.deferredAnswers / 2)
     else { return }
     connection.pointee.flags.remove(.paused)

@@ -39,6 +39,10 @@ package struct ConnectionFlags: OptionSet, Sendable {
   /// The handler wants to be told when the output has left; in the list of those whose output has.
   @usableFromInline static var drainWanted: Self { Self(rawValue: 1 << 13) }
   static var drained: Self { Self(rawValue: 1 << 14) }
+  /// The handler holds a part of a request: the deadline for its rest runs.
+  static var unfinished: Self { Self(rawValue: 1 << 15) }
+  /// What is in `input` waits for an answer, however much has drained.
+  static var held: Self { Self(rawValue: 1 << 16) }
 }
 
 @usableFromInline
@@ -139,6 +143,24 @@ package struct ReactorConnection {
     deferredAnswers &-= 1
   }
 
+  /// The handler has consumed a part of a request and waits for its rest: a peer that ends its stream here has broken off,
+  /// and one that sends nothing for long is given up.
+  package var isUnfinished: Bool {
+    get { flags.contains(.unfinished) }
+    set { if newValue { flags.insert(.unfinished) } else { flags.remove(.unfinished) } }
+  }
+
+  /// Nothing more is read or decoded until `release`: the requests that came wait for the answer to the one before.
+  package mutating func hold() {
+    flags.insert(.held)
+    backlogLimit = 0
+  }
+
+  package mutating func release() {
+    flags.remove(.held)
+    backlogLimit = backlogLimitOfConnection
+  }
+
   /// Whether more may be appended to the output.
   @inlinable package var hasRoom: Bool { backlog < backlogLimit }
 
@@ -149,6 +171,17 @@ package struct ReactorConnection {
   @inlinable package var isProducing: Bool { flags.contains(.producing) }
   /// Has the handler's `drained` called when the answers have left, all but a little.
   @inlinable package mutating func tellDrained() { flags.insert(.drainWanted) }
+
+  /// The listener's port; 0 of a unix socket. Makes a system call.
+  package var localPort: Int32 { nt_local_port(descriptor) }
+
+  /// The listener's path; empty of TCP. Makes a system call.
+  package var localPath: String {
+    withUnsafeTemporaryAllocation(of: CChar.self, capacity: 128) { text in
+      guard let start = text.baseAddress, nt_local_path(descriptor, start, 128) > 0 else { return "" }
+      return String(cString: start)
+    }
+  }
 
   /// The other end as text, for logs. Makes a system call.
   package var peerName: String {

@@ -148,6 +148,10 @@ extension Faces {
         settle(session)
         continue
       }
+      if connection.pointee.face == Kind.http {
+        if item.hasMessage { deliverHTTP(item, of: delivery, connection) }
+        continue
+      }
       guard item.hasMessage, let entry, !entry.hasFailed, !connection.pointee.isFinishing else { continue }
       let address = item.stream.address
       let flags = item.endCode == nil ? FrameFlags.answer : FrameFlags.answer | FrameFlags.endOfStream
@@ -165,6 +169,7 @@ extension Faces {
   }
 
   package mutating func drained(_ connection: ConnectionPointer) {
+    if connection.pointee.face == Kind.http { return drainedHTTP(connection) }
     if connection.pointee.face == Kind.grpc { return drainedGRPC(connection) }
     // What is held behind an answer in pieces has not left.
     guard !connection.pointee.isProducing, let streams = NativeStreams.of(connection) else { return }

@@ -22,12 +22,15 @@ package final class FaceContext: Sendable {
   package let writesMax = 65_536
   package let slowRequest_ms: UInt64
   package let http2: HTTP2Limits
+  package let http: HTTPOptions
 
   package init(
     server: KVServer, metrics: MetricsPage, figures: ServerFigures, latch: Latch, logger: Logger,
-    requestBytesMax: Int, slowRequest_ms: UInt64, http2: HTTP2Limits = HTTP2Limits()
+    requestBytesMax: Int, slowRequest_ms: UInt64, http2: HTTP2Limits = HTTP2Limits(),
+    http: HTTPOptions = HTTPOptions()
   ) {
     self.http2 = http2
+    self.http = http
     self.server = server
     self.metrics = metrics
     self.figures = figures
@@ -59,6 +62,9 @@ package struct Faces: Handler {
   var deadlines = CallDeadlines()
   /// The ticket of the call that is being handled, if it took one.
   var openTicket: UInt32 = 0
+  /// The same over the JSON gateway, and bytes of request bodies that it holds.
+  var gatewayPieces = 0
+  var gatewayBytes = 0
 
   /// What the HTTP/2 sessions of this reactor share.
   let http2: HTTP2PoolPointer
@@ -140,6 +146,10 @@ package struct Faces: Handler {
     case .incomplete:
       return 0
     case .matched(let version):
+      guard isForCalls(connection) else {
+        refuse(connection, .unimplemented, "only HTTP is served here")
+        return bytes.count
+      }
       connection.pointee.face = Kind.native
       connection.pointee.greet()
       guard greet(connection, version: version) else { return bytes.count }
@@ -153,7 +163,10 @@ package struct Faces: Handler {
       }
       switch HTTP2Preface.match(bytes) {
       case .incomplete: return 0
-      case .matched: return beginGRPC(connection, bytes)
+      case .matched:
+        if isForCalls(connection) { return beginGRPC(connection, bytes) }
+        connection.pointee.finish()
+        return bytes.count
       case .mismatched: break
       }
       connection.pointee.face = Kind.http
@@ -161,10 +174,19 @@ package struct Faces: Handler {
     }
   }
 
+  /// Whether the listener that the connection came by serves more than HTTP.
+  private func isForCalls(_ connection: ConnectionPointer) -> Bool {
+    switch context.http.roles.role(of: connection) {
+    case .everything, .calls: return true
+    case .http, .metrics: return false
+    }
+  }
+
   package mutating func complete(_ connection: ConnectionPointer?, _ reply: UnsafeMutablePointer<Mail>) {
     let address = reply.pointee.address
     // Answered already, because its time ran out.
     if address.ticket != 0, !deadlines.end(address.ticket) { return }
+    if let connection, connection.pointee.face == Kind.http { return completeHTTP(connection, reply) }
     if let connection, connection.pointee.face == Kind.grpc { return completeGRPC(connection, reply) }
     completeNative(connection, address, status: reply.pointee.status, reply.body)
   }
@@ -194,8 +216,7 @@ package struct Faces: Handler {
 
   package mutating func abandoned(_ connection: ConnectionPointer, _ reason: AbandonReason) {
     if connection.pointee.face == Kind.http {
-      appendHTTP(connection, 408, "Request Timeout", "the request was not finished\n", closing: true)
-      return
+      return abandonHTTP(connection, reason)
     }
     if connection.pointee.face == Kind.grpc { return abandonedGRPC(connection) }
     switch reason {
@@ -211,7 +232,11 @@ package struct Faces: Handler {
     if connection.pointee.isProducing { pieces[connection.pointee.slot] = nil }
     if connection.pointee.patientCalls > 0 { server.connectionClosed(reactor: reactor, connection) }
     guard connection.pointee.faceState != 0 else { return }
-    if connection.pointee.face == Kind.grpc { closeGRPC(connection) } else { closeStreams(connection) }
+    switch connection.pointee.face {
+    case Kind.http: closeHTTP(connection)
+    case Kind.grpc: closeGRPC(connection)
+    default: closeStreams(connection)
+    }
   }
 
   package mutating func notice(_ notice: ReactorNotice) {

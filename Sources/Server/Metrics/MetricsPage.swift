@@ -11,11 +11,13 @@ package final class MetricsPage: Sendable {
   private let threads: [ThreadMetrics]
   private let quotaBytes: Int64
   private let watch: WatchFigures?
+  private let showsHandlingTimes: Bool
 
   package init(
     _ node: NodeStatus, figures: ServerFigures, group: ReactorGroup, threads: [ThreadMetrics], quotaBytes: Int64,
-    watch: WatchFigures? = nil
+    watch: WatchFigures? = nil, showsHandlingTimes: Bool = true
   ) {
+    self.showsHandlingTimes = showsHandlingTimes
     self.watch = watch
     self.node = node
     self.figures = figures
@@ -24,12 +26,13 @@ package final class MetricsPage: Sendable {
     self.quotaBytes = quotaBytes
   }
 
-  package func render() -> String {
+  /// `keys` is how many there are now.
+  package func render(keys: UInt64) -> String {
     var page = MetricsText()
     requests(&page)
     member(&page)
     alarms(&page)
-    store(&page)
+    store(&page, keys)
     if let watch { watches(&page, watch) }
     care(&page)
     network(&page)
@@ -56,6 +59,7 @@ package final class MetricsPage: Sendable {
         page.sample("grpc_server_handled_total", "\(labels(rpc)),grpc_code=\"\(code.name)\"", n)
       }
     }
+    guard showsHandlingTimes else { return }
     page.begin("grpc_server_handling_seconds", .histogram, "From the request's arrival to its answer's sending.")
     for rpc in RPC.allCases {
       var sum = LatencySum()
@@ -84,6 +88,9 @@ package final class MetricsPage: Sendable {
     page.single(
       "etcd_server_slow_apply_total", .counter, "Commits that took longer than 100 ms.",
       node.slowApplies.load(ordering: .relaxed))
+    page.single(
+      "etcd_server_slow_read_indexes_total", .counter,
+      "Rounds of asking other members that took long: alone, none is asked.", 0)
     page.begin("etcd_server_version", .gauge, "The server's version.")
     page.sample("etcd_server_version", "server_version=\"\(Version.compatible)\"", 1)
     page.begin("etcd_cluster_version", .gauge, "The cluster's version.")
@@ -101,7 +108,8 @@ package final class MetricsPage: Sendable {
     }
   }
 
-  private func store(_ page: inout MetricsText) {
+  private func store(_ page: inout MetricsText, _ keys: UInt64) {
+    page.single("etcd_debugging_mvcc_keys_total", .gauge, "Keys that there are.", keys)
     page.begin("etcd_server_quota_backend_bytes", .gauge, "Quota of the database, below 0 = none.")
     page.sample("etcd_server_quota_backend_bytes", signed: quotaBytes)
     page.single(

@@ -1,12 +1,24 @@
-// Log lines on standard error: time, level, message, then key=value.
+// The log: a line for each event, as words (time, level, message, key=value) or as etcd's JSON, to one place or several.
 import Glibc
 import Logging
 
-package struct StandardErrorLog: LogHandler {
+package enum LogFormat: String, CaseIterable, Sendable {
+  case console
+  case json
+}
+
+package struct LineLog: LogHandler {
   package var metadata: Logger.Metadata = [:]
   package var logLevel: Logger.Level
+  private let format: LogFormat
+  private let outputs: [Int32]
 
-  package init(level: Logger.Level) { logLevel = level }
+  /// Descriptors that stay open for the process's life.
+  package init(level: Logger.Level, format: LogFormat = .console, outputs: [Int32] = [STDERR_FILENO]) {
+    logLevel = level
+    self.format = format
+    self.outputs = outputs
+  }
 
   package subscript(metadataKey key: String) -> Logger.Metadata.Value? {
     get { metadata[key] }
@@ -14,14 +26,23 @@ package struct StandardErrorLog: LogHandler {
   }
 
   package func log(event: LogEvent) {
-    var line = "\(StandardErrorLog.time()) \(StandardErrorLog.name(event.level)) \(event.message)"
-    let all = metadata.merging(event.metadata ?? [:]) { $1 }
-    for (key, value) in all.sorted(by: { $0.key < $1.key }) {
-      line += " \(key)=\(StandardErrorLog.quoted("\(value)"))"
+    let all = metadata.merging(event.metadata ?? [:]) { $1 }.sorted { $0.key < $1.key }
+    var line: String
+    switch format {
+    case .console:
+      line = "\(LineLog.time()) \(LineLog.name(event.level)) \(event.message)"
+      for (key, value) in all { line += " \(key)=\(LineLog.quoted("\(value)"))" }
+    case .json:
+      line = "{\"level\":\"\(LineLog.name(event.level))\",\"ts\":\"\(LineLog.time())\",\"msg\":"
+      line += LineLog.json("\(event.message)")
+      for (key, value) in all { line += ",\(LineLog.json(key)):\(LineLog.json("\(value)"))" }
+      line += "}"
     }
     line += "\n"
-    // One write: lines of several threads don't mix.
-    line.withUTF8 { _ = write(STDERR_FILENO, $0.baseAddress, $0.count) }
+    // One write to each: lines of several threads don't mix.
+    line.withUTF8 { text in
+      for output in outputs { _ = write(output, text.baseAddress, text.count) }
+    }
   }
 
   private static func name(_ level: Logger.Level) -> String {
@@ -37,7 +58,10 @@ package struct StandardErrorLog: LogHandler {
   /// Quoted where it would not read as one word; a log line stays one line.
   private static func quoted(_ text: String) -> String {
     let isPlain = !text.isEmpty && text.unicodeScalars.allSatisfy { $0.value > 0x20 && $0 != "\"" && $0 != "=" }
-    if isPlain { return text }
+    return isPlain ? text : json(text)
+  }
+
+  private static func json(_ text: String) -> String {
     var quoted = "\""
     for scalar in text.unicodeScalars {
       switch scalar {

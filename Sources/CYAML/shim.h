@@ -1,0 +1,3 @@
+// libyaml: the configuration file's parser.
+#pragma once
+#include <yaml.h>
