@@ -395,7 +395,7 @@ private func unknown(_ text: String) -> NodeAnswer {
     for _ in 0..<1024 { _ = try many.send(.lock, lockBody("n", lease)) }
     let refused = try many.answer(many.send(.lock, lockBody("n", lease)))
     #expect(refused == unknown("etcdserver: too many requests"))
-    #expect(try many.keys("n/").count == 2)
+    #expect(try eventually { try many.keys("n/").count == 2 })
     let begun = Date()
     server.stop()
     #expect(Date().timeIntervalSince(begun) < 1.8, "the stop waited for locks")
