@@ -16,12 +16,12 @@ enum HTTP2Callbacks {
       guard let frame, let state = user?.assumingMemoryBound(to: HTTP2SessionState.self) else { return 0 }
       return nt_h2_is_request(frame) == 0 ? 0 : HTTP2Callbacks.began(state, handle, nt_h2_stream(frame))
     }
-    nghttp2_session_callbacks_set_on_header_callback(callbacks) { handle, frame, name, nameCount, value, count, _, user in
+    nghttp2_session_callbacks_set_on_header_callback(callbacks) { handle, frame, name, length, value, count, _, user in
       guard let frame, let name, let value, let stream = stream(handle, nt_h2_stream(frame)),
         let state = user?.assumingMemoryBound(to: HTTP2SessionState.self)
       else { return 0 }
       return HTTP2Callbacks.field(
-        state, stream, UnsafeRawBufferPointer(start: name, count: nameCount),
+        state, stream, UnsafeRawBufferPointer(start: name, count: length),
         UnsafeRawBufferPointer(start: value, count: count))
     }
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks) { handle, _, id, bytes, count, user in
@@ -39,6 +39,15 @@ enum HTTP2Callbacks {
         return 0
       }
       HTTP2Session(state).closed(stream)
+      return 0
+    }
+    // A client that has not sent its last is told that nobody listens: behind the answer, since nghttp2 sends nothing more
+    // on a stream once its end was ordered.
+    nghttp2_session_callbacks_set_on_frame_send_callback(callbacks) { handle, frame, _ in
+      guard let frame, UInt32(nt_h2_type(frame)) == NGHTTP2_HEADERS.rawValue, nt_h2_flags(frame) & 1 != 0,
+        let stream = stream(handle, nt_h2_stream(frame)), !stream.pointee.flags.contains(.clientEnded)
+      else { return 0 }
+      nghttp2_submit_rst_stream(handle, 0, stream.pointee.id, HTTP2Error.none.rawValue)
       return 0
     }
     nghttp2_session_callbacks_set_send_data_callback(callbacks) { _, _, head, count, source, user in
