@@ -1,5 +1,6 @@
 // A server under measurement: started on a free port in a folder of its own, on processors of its own where there are two or
 // more, stopped and killed with the benchmark whatever happens.
+import CNeedletail
 import Foundation
 import Glibc
 
