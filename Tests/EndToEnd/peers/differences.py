@@ -17,6 +17,12 @@ NOT_SENT = {
     "a transaction's range with both sort target and limit": "see `ties`: which pairs are left out could not be judged.",
 }
 
+# What is not waited for:
+NOT_AWAITED = {
+    "progress with a watch ahead": "a progress answer tells all watches of a stream that they have come so far. While one of them "
+    "starts at a later revision Needletail gives no such answer (WatchHub.answerProgress); etcd does.",
+}
+
 SORT_FIELDS = {1: "version", 2: "create_revision", 3: "mod_revision", 4: "value"}
 
 
