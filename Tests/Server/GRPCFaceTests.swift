@@ -68,8 +68,10 @@ import Testing
       (GRPCPath.range, [], 3, "etcdserver: key is not provided"),
       (GRPCPath.put, putBody("", [1]), 3, "etcdserver: key is not provided"),
       (GRPCPath.put, putBody("k", large), 3, "etcdserver: request is too large"),
-      (GRPCPath.put, [UInt8](repeating: 1, count: 3 << 20), 8,
-       "grpc: received message larger than max (3145728 vs. 2097152)"),
+      (
+        GRPCPath.put, [UInt8](repeating: 1, count: 3 << 20), 8,
+        "grpc: received message larger than max (3145728 vs. 2097152)"
+      ),
       (GRPCPath.range, [0x0a, 0x7f], 3, "needletail: malformed RangeRequest: message ends inside a field"),
       ("/etcdserverpb.KV/Nope", [], 12, "unknown method Nope for service etcdserverpb.KV"),
       ("/nope.Nope/Nope", [], 12, "unknown service nope.Nope"),
@@ -95,6 +97,16 @@ import Testing
     #expect(try client.answer(101).fields[":status"] == "415")
     try client.socket.send(client.request(103, GRPCPath.range, rangeBody("k")))
     #expect(try client.answer(103).status == 0)
+  }
+
+  @Test func healthIsAnswered() throws {
+    let server = try RunningServer(.auto)
+    defer { server.stop() }
+    let client = try GRPCSocket(server)
+    let answer = try client.call("/grpc.health.v1.Health/Check", [])
+    #expect(answer.status == 0 && answer.messages == [[8, 1]])
+    let other = try client.call("/grpc.health.v1.Health/Check", [10, 1, 120])
+    #expect(other.status == 5 && other.text == "unknown service")
   }
 
   @Test func packedRequestsAreUnpackedAndBombsAreNot() throws {

@@ -16,12 +16,12 @@ enum HTTP2Callbacks {
       guard let frame, let state = user?.assumingMemoryBound(to: HTTP2SessionState.self) else { return 0 }
       return nt_h2_is_request(frame) == 0 ? 0 : HTTP2Callbacks.began(state, handle, nt_h2_stream(frame))
     }
-    nghttp2_session_callbacks_set_on_header_callback(callbacks) { handle, frame, name, nameCount, value, count, _, user in
+    nghttp2_session_callbacks_set_on_header_callback(callbacks) { handle, frame, name, length, value, count, _, user in
       guard let frame, let name, let value, let stream = stream(handle, nt_h2_stream(frame)),
         let state = user?.assumingMemoryBound(to: HTTP2SessionState.self)
       else { return 0 }
       return HTTP2Callbacks.field(
-        state, stream, UnsafeRawBufferPointer(start: name, count: nameCount),
+        state, stream, UnsafeRawBufferPointer(start: name, count: length),
         UnsafeRawBufferPointer(start: value, count: count))
     }
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks) { handle, _, id, bytes, count, user in
@@ -34,16 +34,20 @@ enum HTTP2Callbacks {
       HTTP2Callbacks.frame(state, handle, frame)
       return 0
     }
-    nghttp2_session_callbacks_set_on_frame_send_callback(callbacks) { handle, frame, user in
-      guard let frame, let state = user?.assumingMemoryBound(to: HTTP2SessionState.self) else { return 0 }
-      if _slowPath(state.pointee.stopsClients) { HTTP2Callbacks.sent(handle, frame) }
-      return 0
-    }
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks) { handle, id, _, user in
       guard let state = user?.assumingMemoryBound(to: HTTP2SessionState.self), let stream = stream(handle, id) else {
         return 0
       }
       HTTP2Session(state).closed(stream)
+      return 0
+    }
+    // A client that has not sent its last is told that nobody listens: behind the answer, since nghttp2 sends nothing more
+    // on a stream once its end was ordered.
+    nghttp2_session_callbacks_set_on_frame_send_callback(callbacks) { handle, frame, _ in
+      guard let frame, UInt32(nt_h2_type(frame)) == NGHTTP2_HEADERS.rawValue, nt_h2_flags(frame) & 1 != 0,
+        let stream = stream(handle, nt_h2_stream(frame)), !stream.pointee.flags.contains(.clientEnded)
+      else { return 0 }
+      nghttp2_submit_rst_stream(handle, 0, stream.pointee.id, HTTP2Error.none.rawValue)
       return 0
     }
     nghttp2_session_callbacks_set_send_data_callback(callbacks) { _, _, head, count, source, user in
@@ -53,16 +57,6 @@ enum HTTP2Callbacks {
       HTTP2Session(state).put(source.assumingMemoryBound(to: HTTP2Stream.self), head, count)
       return 0
     }
-  }
-
-  /// The end of an answer whose client goes on sending: only behind it may the stream be reset, since nghttp2 sends no
-  /// answer on a stream for which a reset waits.
-  private static func sent(_ handle: OpaquePointer?, _ frame: UnsafePointer<nghttp2_frame>) {
-    let kind = UInt32(nt_h2_type(frame))
-    guard kind == NGHTTP2_HEADERS.rawValue || kind == NGHTTP2_DATA.rawValue, nt_h2_flags(frame) & 1 != 0,
-      let stream = stream(handle, nt_h2_stream(frame)), stream.pointee.flags.contains(.stopsClient)
-    else { return }
-    nghttp2_submit_rst_stream(handle, 0, stream.pointee.id, HTTP2Error.none.rawValue)
   }
 
   // MARK: A request's head

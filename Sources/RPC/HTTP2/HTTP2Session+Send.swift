@@ -134,7 +134,6 @@ extension HTTP2Session {
     forgetInput(stream)
     var field = HTTP2Field.status.with(status)
     nt_h2_submit_end(handle, stream.pointee.id, &field, 1)
-    stopClient(stream)
     pump()
   }
 
@@ -241,13 +240,5 @@ extension HTTP2Session {
         nghttp2_submit_trailer(handle, id, fields, count)
       }
     }
-    stopClient(stream)
-  }
-
-  /// A client that has not sent its last is told that nobody listens, behind the answer.
-  private func stopClient(_ stream: HTTP2StreamPointer) {
-    guard !stream.pointee.flags.contains(.clientEnded) else { return }
-    stream.pointee.flags.insert(.stopsClient)
-    state.pointee.stopsClients = true
   }
 }

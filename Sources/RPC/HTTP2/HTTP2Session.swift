@@ -37,8 +37,6 @@ package struct HTTP2SessionState {
   /// No request is taken any more.
   var isLeaving = false
   var budget = HTTP2Budget()
-  /// A stream of it had to be reset behind its answer.
-  var stopsClients = false
   /// The pool's list of sessions.
   var previous: UnsafeMutablePointer<HTTP2SessionState>?
   var next: UnsafeMutablePointer<HTTP2SessionState>?

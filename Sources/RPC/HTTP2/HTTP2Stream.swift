@@ -34,8 +34,6 @@ package struct HTTP2StreamFlags: OptionSet, Sendable {
   static var badTimeout: Self { Self(rawValue: 1 << 13) }
   /// The face's: its one request is with a handler.
   package static var served: Self { Self(rawValue: 1 << 14) }
-  /// To be reset when the answer has gone: the client has not sent its last.
-  static var stopsClient: Self { Self(rawValue: 1 << 15) }
 }
 
 /// How a client's messages are packed.

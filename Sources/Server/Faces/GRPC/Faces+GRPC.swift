@@ -1,4 +1,5 @@
 // The gRPC face: HTTP/2 streams in, the RPC table, the handlers that all faces share, messages and trailers out.
+import CNeedletail
 import NeedletailBytes
 import NeedletailMVCC
 import NeedletailRPC
@@ -141,7 +142,7 @@ extension Faces {
     var at: Int?
     do throws(StatusError) {
       try chain.admit(call)
-      if _slowPath(stream.pointee.deadline_ns != 0 && stream.pointee.deadline_ns <= now_ns) {
+      if _slowPath(stream.pointee.deadline_ns != 0 && stream.pointee.deadline_ns <= nt_nanoseconds()) {
         throw StatusError.deadlineExceeded
       }
       if _slowPath(call.rpc == .rangeStream) { return try beginRange(session, stream, call, .pieces) }
@@ -152,6 +153,11 @@ extension Faces {
       }
       let start = session.openMessage()
       at = start
+      if _slowPath(call.rpc == .health) {
+        try checkHealth(call.body, into: &connection.pointee.output)
+        session.closeMessage(stream, start, isLast: true)
+        return chain.finished(call, Outcome(code: .ok, answerBytes: 2), connection)
+      }
       let reply = address(session, stream, call)
       guard try answer(call.rpc, call.body, connection, reply) else {
         session.dropMessage(start)
@@ -165,6 +171,26 @@ extension Faces {
       if let at { session.dropMessage(at) }
       fail(session, stream, call, error)
     }
+  }
+
+  /// grpc.health.v1: an empty name is the whole server's, and illness is an answer.
+  @inline(never)
+  private func checkHealth(_ body: UnsafeRawBufferPointer, into out: inout OutBuffer) throws(StatusError) {
+    do throws(ProtoError) {
+      var reader = ProtoReader(body)
+      while let tag = try reader.nextTag() {
+        guard tag.field == 1 else {
+          try reader.skip(tag)
+          continue
+        }
+        if try !reader.bytes(tag).isEmpty { throw ProtoError.invalidText(field: 1) }
+      }
+    } catch {
+      throw error == .invalidText(field: 1)
+        ? StatusError(.notFound, "unknown service") : server.malformed("HealthCheckRequest", error)
+    }
+    out.append(byte: 1 << 3)
+    out.append(byte: illness() == nil ? 1 : 2)
   }
 
   @inline(never)

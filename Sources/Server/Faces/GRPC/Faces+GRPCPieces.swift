@@ -94,7 +94,8 @@ extension Faces {
       var isLast = false
       session.hold(stream) { out in
         do throws(MVCCError) {
-          isLast = form == .measured ? try range.write(into: &out, bytesMax: Faces.pieceBytes) : try Faces.piece(range, &out)
+          let isWhole = form == .measured
+          isLast = isWhole ? try range.write(into: &out, bytesMax: Faces.pieceBytes) : try Faces.piece(range, &out)
         } catch {
           failure = error
         }
