@@ -60,8 +60,8 @@ extension Store {
     var hasher = Hasher32()
     guard try addHistory(state, revision, to: &hasher, goesOn) else { return nil }
     return StoreHash(
-      hash: hasher.value, compactedRevision: state.compacted, wasCompacted: try state.wasCompacted(), revision: revision,
-      currentRevision: state.revision)
+      hash: hasher.value, compactedRevision: state.compacted, wasCompacted: try state.wasCompacted(),
+      revision: revision, currentRevision: state.revision)
   }
 
   /// The hash at the newest revision, continued over leases and alarms as they lie in their trees: {4, name length u32,
