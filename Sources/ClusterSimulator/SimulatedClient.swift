@@ -70,9 +70,9 @@ struct SimulatedClient {
     _ lease: Int64, _ id: UInt64, _ key: [UInt8], _ value: [UInt8], _ random: inout SimulatedRandom
   ) {
     switch random.below(10) {
-    case 0..<5: request = .command(ClusterCommand(id: id, key: key, kind: .put(value: value, lease: lease)))
-    case 5, 6: request = .keepAlive(lease: lease)
-    case 7, 8: request = .leaseKeys(lease: lease)
+    case 0..<7: request = .command(ClusterCommand(id: id, key: key, kind: .put(value: value, lease: lease)))
+    case 7: request = .keepAlive(lease: lease)
+    case 8: request = .leaseKeys(lease: lease)
     default: request = .command(ClusterCommand(id: id, kind: .revoke(lease: lease)))
     }
   }

@@ -9,8 +9,8 @@ extension SimulatedCluster {
   /// What a commit has changed goes to those who are attached and have everything before it.
   func give(_ block: EventBlock?, of member: SimulatedMember) throws {
     for i in watchers.indices where watchers[i].member == member.id && watchers[i].isSynced {
-      guard let block, watchers[i].life == member.life else {
-        // There was too much of it: read from the log, later.
+      guard let block, watchers[i].life == member.life, Int64(block.after) <= watchers[i].position else {
+        // There was too much of it, or the tree was replaced and it does not join on: read from the log, later.
         watchers[i].isSynced = false
         continue
       }

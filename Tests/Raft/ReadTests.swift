@@ -184,6 +184,16 @@ import Testing
     #expect(raft.role == .leader && raft.transferee == Node.none && !raft.holdsLease)
   }
 
+  /// A pause takes time, though nobody was there to count it: made up for, it ends the lease.
+  @Test func leasesEndInAPause() throws {
+    var (raft, storage) = try leader()
+    try answer(&raft, try beat(&raft, storage))
+    raft.tick(missed: 1)
+    #expect(raft.holdsLease)
+    raft.tick(missed: 10)
+    #expect(!raft.holdsLease)
+  }
+
   /// A member that restarts has forgotten whom it promised not to vote against.
   @Test func restartedMembersKeepThePromise() throws {
     var (raft, _) = try makeRaft(terms: [1]) {

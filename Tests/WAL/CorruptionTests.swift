@@ -222,6 +222,22 @@ import Testing
     #expect(throws: WALError.unsupportedVersion(file: segmentName(1), version: 9)) { try replay(device, own.2) }
   }
 
+  /// Sizes that no log is made with, though every checksum holds: nothing is computed with them.
+  @Test func impossibleSizes() throws {
+    for size in [0, 4096, 1 << 30 + 4096, UInt64.max - 4095, .max] {
+      let (device, _, options) = try build(clean: false)
+      var bytes = try #require(device.contents(segmentName(1)))
+      for i in 0..<8 { bytes[SegmentHeader.versionOffset + 32 + i] = UInt8(truncatingIfNeeded: size >> (8 * i)) }
+      device.overwrite(segmentName(1), resealed(bytes))
+      do {
+        _ = try replay(device, options)
+        Issue.record("a segment of \(size) bytes was read")
+      } catch WALError.corrupt(let place) {
+        #expect(place.reason.contains("impossible size"))
+      }
+    }
+  }
+
   /// The first record with its checksums made right again.
   private func resealed(_ bytes: [UInt8]) -> [UInt8] {
     var bytes = bytes
