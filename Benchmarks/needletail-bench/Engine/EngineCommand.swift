@@ -26,10 +26,18 @@ struct EngineCommand: ParsableCommand {
   @Flag(help: "JSON lines on standard output. The default.") var json = false
   @Option(help: "Write the JSON lines to this file instead.") var out: String?
   @Option(help: "Folder for the stores; a temporary one when left out.") var dir: String?
+  @Option(help: "Folder in which the loaded stores stay; where a run left some there, they are opened as they are.")
+  var stores: String?
+  @Option(help: "Do one in so many of the operations of each reading test: for stores that do not fit in memory.")
+  var thin = 1
 
   func validate() throws {
     guard n >= 1_000, n <= 400_000_000 else {
       throw ValidationError("--n must be 1000 … 400000000: keys have nine digits")
+    }
+    guard thin >= 1 else { throw ValidationError("--thin must be at least 1") }
+    if stores != nil, testNames.contains(where: { WriteTest(rawValue: $0) != nil }) {
+      throw ValidationError("--stores is for reading tests: others change the stores")
     }
     guard reps >= 1 else { throw ValidationError("--reps must be at least 1") }
     _ = try parsedThreads()
@@ -66,16 +74,19 @@ struct EngineCommand: ParsableCommand {
   }
 
   func run() throws {
-    let folder = try TemporaryFolder(in: dir)
-    defer { folder.remove() }
+    let folder = try stores == nil ? TemporaryFolder(in: dir) : nil
+    defer { folder?.remove() }
+    let path = folder?.path ?? stores ?? "."
     let output = try Output(path: out)
-    try output.result(Machine.describe(suite: "engine", directory: folder.path))
+    try output.result(Machine.describe(suite: "engine", directory: path))
     Record.shape = shape
     let names = testNames
     var suite = EngineSuite(
       n: n, threads: try parsedThreads(), reads: ReadTest.allCases.filter { names.contains($0.rawValue) },
       writes: WriteTest.allCases.filter { names.contains($0.rawValue) }, engines: try parsedEngines(),
-      repetitions: reps, hasWriter: writer, directory: folder.path, output: output)
+      repetitions: reps, hasWriter: writer, directory: path, output: output)
+    suite.keeps = stores != nil
+    suite.thin = thin
     try suite.run()
   }
 }

@@ -7,13 +7,13 @@ enum EngineName: String, CaseIterable {
   case lmdbWriteMap = "lmdb-writemap"
   case rocksdb
 
-  func makeSlot(n: UInt64, directory: String) -> any EngineSlot {
+  func makeSlot(n: UInt64, directory: String, keeps: Bool) -> any EngineSlot {
     let folder = directory + "/" + rawValue
     return switch self {
-    case .backend: Slot<BackendEngine>(n: n, folder: folder)
-    case .lmdb: Slot<LMDBEngine>(n: n, folder: folder)
-    case .lmdbWriteMap: Slot<LMDBWriteMapEngine>(n: n, folder: folder)
-    case .rocksdb: Slot<RocksDBEngine>(n: n, folder: folder)
+    case .backend: Slot<BackendEngine>(n: n, folder: folder, keeps: keeps)
+    case .lmdb: Slot<LMDBEngine>(n: n, folder: folder, keeps: keeps)
+    case .lmdbWriteMap: Slot<LMDBWriteMapEngine>(n: n, folder: folder, keeps: keeps)
+    case .rocksdb: Slot<RocksDBEngine>(n: n, folder: folder, keeps: keeps)
     }
   }
 }
@@ -25,7 +25,8 @@ protocol EngineSlot: AnyObject {
   func load() throws -> Measurement
   func bulk() throws -> Measurement
   func write(_ test: WriteTest, seed: UInt64) throws -> Measurement
-  func read(_ test: ReadTest, threads: Int, seed: UInt64, zipf: Zipf?) throws -> [Measurement]
+  /// `thin`: one in so many of the test's operations.
+  func read(_ test: ReadTest, threads: Int, thin: Int, seed: UInt64, zipf: Zipf?) throws -> [Measurement]
   /// Runs `body` while a thread overwrites random records at full speed; returns how many it wrote as well.
   func besideWriter<R>(_ body: () throws -> R) throws -> (result: R, written: UInt64)
   var fileBytes: Int { get }
@@ -35,11 +36,14 @@ protocol EngineSlot: AnyObject {
 final class Slot<Store: Engine>: EngineSlot {
   private let n: UInt64
   private let folder: String
+  /// What an earlier run loaded is opened as it is.
+  private let keeps: Bool
   private var store: Store?
 
-  init(n: UInt64, folder: String) {
+  init(n: UInt64, folder: String, keeps: Bool) {
     self.n = n
     self.folder = folder
+    self.keeps = keeps
   }
 
   var configuration: String { Store.configuration }
@@ -61,11 +65,17 @@ final class Slot<Store: Engine>: EngineSlot {
 
   func load() throws -> Measurement {
     close()
+    let loaded = folder + "/loaded-\(Record.shape.rawValue)-\(n)"
+    if keeps, FileManager.default.fileExists(atPath: loaded) {
+      store = try Store(directory: folder + "/random", count: n)
+      return Measurement()
+    }
     let store = try fresh("random")
     warmMemory()
     self.store = store
     let result = try WriteTest.load.run(store, n: n, seed: 0)
     try store.settle()
+    if keeps { FileManager.default.createFile(atPath: loaded, contents: nil) }
     return result
   }
 
@@ -87,7 +97,7 @@ final class Slot<Store: Engine>: EngineSlot {
     return result
   }
 
-  func read(_ test: ReadTest, threads: Int, seed: UInt64, zipf: Zipf?) throws -> [Measurement] {
+  func read(_ test: ReadTest, threads: Int, thin: Int, seed: UInt64, zipf: Zipf?) throws -> [Measurement] {
     let store = try opened()
     let n = n
     let line = StartingLine(threads)
@@ -99,7 +109,7 @@ final class Slot<Store: Engine>: EngineSlot {
       }
       defer { reader.close() }
       // A twentieth of the work with other choices brings caches and tables to the state they stay in.
-      let rounds = test.rounds(n)
+      let rounds = max(2, test.rounds(n) / thin)
       let warm = ReadPlan(n: n, rounds: max(1, rounds / 20), seed: ~seed, zipf: zipf)
       let warming = Result { try reader.measure(test, warm) }
       line.wait()
@@ -143,6 +153,9 @@ struct EngineSuite {
   var repetitions: Int
   var hasWriter: Bool
   var directory: String
+  /// Stores stay in the directory, and are opened where they are there.
+  var keeps = false
+  var thin = 1
   let output: Output
 
   private var checksums: [String: (engine: String, checksum: UInt64)] = [:]
@@ -166,7 +179,7 @@ struct EngineSuite {
 
   mutating func run() throws {
     let zipf = reads.contains(.zipf) ? Zipf(count: n, theta: 0.99) : nil
-    let slots = engines.map { ($0, $0.makeSlot(n: n, directory: directory)) }
+    let slots = engines.map { ($0, $0.makeSlot(n: n, directory: directory, keeps: keeps)) }
     defer { for (_, slot) in slots { slot.close() } }
     let needsStore = !reads.isEmpty || writes.contains { $0 != .bulk }
     for repetition in 1...repetitions {
@@ -181,7 +194,8 @@ struct EngineSuite {
       for test in reads {
         for threadCount in threads {
           for (name, slot) in slots {
-            let parts = try slot.read(test, threads: threadCount, seed: Self.seed(test.rawValue), zipf: zipf)
+            let seed = Self.seed(test.rawValue)
+            let parts = try slot.read(test, threads: threadCount, thin: thin, seed: seed, zipf: zipf)
             try report(
               test.rawValue, unit: test.unit, name, slot, threadCount, repetition, parts, fileBytes: nil)
             if hasWriter { try readBesideWriter(test, name, slot, threadCount, repetition, zipf) }
@@ -203,7 +217,7 @@ struct EngineSuite {
   ) throws {
     let seed = Self.seed(test.rawValue)
     let (parts, written) = try slot.besideWriter {
-      try slot.read(test, threads: threads, seed: seed, zipf: zipf)
+      try slot.read(test, threads: threads, thin: thin, seed: seed, zipf: zipf)
     }
     try report(
       test.rawValue + "+writer", unit: test.unit, name, slot, threads, repetition, parts, fileBytes: nil,
