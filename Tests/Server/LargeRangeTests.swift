@@ -158,6 +158,37 @@ import Testing
     #expect(try socket.isAtEnd())
   }
 
+  /// Events come while the answer is being sent: they stand behind it, none within, and streams go on afterwards.
+  @Test(arguments: NativeFaceTests.kinds) func eventsWaitBehindTheAnswer(_ kind: ReactorKind) throws {
+    let server = try RunningServer(kind) { $0.inlineAnswerLimit = 10_000 }
+    defer { server.stop() }
+    let client = try fill(server)
+    for i in 0..<24 {
+      _ = try client.put(PutRequest(key: Array("large\(i)".utf8), value: [UInt8](repeating: 2, count: 1_000_000)))
+    }
+    let socket = try greeted(server)
+    let create = SeenWatch(key: Array("watched".utf8), end: [], start: 0).request
+    try socket.send(frame(6, create, stream: 9))
+    _ = try socket.frame()
+    try socket.send(frame(.range, RangeRequest(.all).encoded(), stream: 1))
+    // Nobody takes the answer, which is larger than what sockets hold, while these happen: 3 MB, more than a stream's budget.
+    for _ in 0..<30 {
+      _ = try client.put(PutRequest(key: Array("watched".utf8), value: [UInt8](repeating: 3, count: 100_000)))
+    }
+    usleep(200_000)
+    let (header, body) = try socket.frame()
+    #expect(header.stream == 1 && header.status == 0)
+    let answer = try body.withUnsafeBytes { try RangeResponse($0) }
+    #expect(answer.count == Int64(answer.kvs.count) && answer.count > 2_000)
+    var revisions: [Int64] = []
+    while revisions.count < 30 {
+      let (header, body) = try socket.frame()
+      try #require(header.stream == 9 && header.status == 0)
+      revisions += try body.withUnsafeBytes { try WatchResponse($0) }.events.map(\.kv.modRevision)
+    }
+    #expect(revisions == revisions.sorted() && Set(revisions).count == 30)
+  }
+
   /// A stop lets an answer that is under way be whole; a client that goes leaves no reader behind.
   @Test(arguments: NativeFaceTests.kinds) func stopsAndLostClients(_ kind: ReactorKind) throws {
     let server = try RunningServer(kind) { $0.inlineAnswerLimit = 10_000 }

@@ -5,7 +5,8 @@
 // folio's pages it changed, and writes all 2 MiB back: for a page here and there 512 times the bytes. Hence a rule for each
 // folio by itself: pages go there by calls until a quarter of it was written since the last sync, and through the mapping
 // from then on. So a sync writes at most four times what was published, and as a rule far less, because what
-// filled a quarter fills the rest soon. A folio that the file has just grown by is dirty as a whole to begin with.
+// filled a quarter fills the rest soon (what the kernel writes back by itself between two syncs is not counted). A folio
+// that the file has just grown by is dirty as a whole to begin with.
 
 /// Used by the writer only.
 struct DirtyFolios {

@@ -113,7 +113,7 @@ extension Faces {
     case .watch:
       throw StatusError(.internal, "needletail: a watch is a stream")
     case .txn:
-      return try handleTxn(connection, frame)
+      return try handleMixed(.txn, connection, frame)
     case .snapshot:
       try server.snapshot(frame.body, reply: address(connection, frame.header))
       connection.pointee.deferAnswer()
@@ -122,7 +122,7 @@ extension Faces {
       try beginPieces(.pieces, connection, frame)
       return false
     case .alarm:
-      return try handleAlarm(connection, frame)
+      return try handleMixed(.alarm, connection, frame)
     case .hash:
       try server.hash(reply: address(connection, frame.header))
       connection.pointee.deferAnswer()
@@ -144,27 +144,19 @@ extension Faces {
     }
   }
 
+  /// Calls that are answered here where they only read, and through the log where they change something.
   @inline(never)
-  private mutating func handleTxn(_ connection: ConnectionPointer, _ frame: Frame) throws(StatusError) -> Bool {
+  private mutating func handleMixed(
+    _ rpc: RPC, _ connection: ConnectionPointer, _ frame: Frame
+  ) throws(StatusError) -> Bool {
     let at = connection.pointee.output.openFrame()
-    let isAnswered = try server.txn(
-      frame.body, pin: { view() }, reply: address(connection, frame.header), into: &connection.pointee.output)
+    let reply = address(connection, frame.header)
+    let isAnswered =
+      rpc == .alarm
+      ? try server.alarm(frame.body, pin: { view() }, reply: reply, into: &connection.pointee.output)
+      : try server.txn(frame.body, pin: { view() }, reply: reply, into: &connection.pointee.output)
     guard isAnswered else {
       // Taken back: the answer gets a frame of its own when it comes.
-      connection.pointee.output.truncate(to: at)
-      connection.pointee.deferAnswer()
-      return false
-    }
-    closeFrame(connection, at, frame.header)
-    return true
-  }
-
-  @inline(never)
-  private mutating func handleAlarm(_ connection: ConnectionPointer, _ frame: Frame) throws(StatusError) -> Bool {
-    let at = connection.pointee.output.openFrame()
-    let isAnswered = try server.alarm(
-      frame.body, pin: { view() }, reply: address(connection, frame.header), into: &connection.pointee.output)
-    guard isAnswered else {
       connection.pointee.output.truncate(to: at)
       connection.pointee.deferAnswer()
       return false
