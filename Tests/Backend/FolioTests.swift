@@ -106,4 +106,20 @@ struct FolioTests {
     defer { store.close() }
     try body(store)
   }
+
+  /// What may stay in memory is what the control group allows, whichever version it is of, its own limit or one above.
+  @Test func memoryIsWhatTheControlGroupAllows() {
+    func smallest(_ groups: String, _ files: [String: UInt64]) -> UInt64? {
+      MemoryLimit.smallest(groups: groups) { files[$0] }
+    }
+    #expect(smallest("0::/a/b\n", ["/sys/fs/cgroup/a/b/memory.max": 700]) == 700)
+    #expect(smallest("0::/a/b\n", ["/sys/fs/cgroup/a/memory.max": 500, "/sys/fs/cgroup/a/b/memory.max": 700]) == 500)
+    #expect(smallest("0::/\n", ["/sys/fs/cgroup/memory.max": 300]) == 300)
+    #expect(smallest("0::/a\n", [:]) == nil)
+    let old = "12:cpu,cpuacct:/x\n4:memory:/c\n1:name=systemd:/y\n0::/z\n"
+    #expect(smallest(old, ["/sys/fs/cgroup/memory/c/memory.limit_in_bytes": 900]) == 900)
+    #expect(smallest(old, ["/sys/fs/cgroup/memory/x/memory.limit_in_bytes": 1]) == nil)
+    #expect(smallest("garbage\n\n0:memory\n", ["/sys/fs/cgroup/memory.max": 5]) == nil)
+    #expect(MemoryLimit.bytes > 1 << 20)
+  }
 }

@@ -209,8 +209,8 @@ extension Database {
   func republish(_ writer: inout Writer, transaction: UInt64) {
     let current = readers.current
     let snapshot = writer.snapshots.take()
-    snapshot.pointee.fill(
-      transaction: transaction, limit: PageID(writer.free.pages), roots: current.pointee.rootList,
+    Snapshot.fill(
+      snapshot, transaction: transaction, limit: PageID(writer.free.pages), roots: current.pointee.rootList,
       words: current.pointee.wordList)
     readers.publish(snapshot)
     writer.snapshots.retire(current)

@@ -72,7 +72,7 @@ public final class Database: @unchecked Sendable {
     verified = options.verifiesReads ? try VerifiedPages(pages: store.capacity >> geometry.shift) : nil
     var snapshots = SnapshotPool()
     let first = snapshots.take()
-    first.pointee.fill(from: opened.meta, limit: PageID(opened.free.pages))
+    Snapshot.fill(first, from: opened.meta, limit: PageID(opened.free.pages))
     readers = ReaderTable(capacity: options.readersMax, first: first, membarrier: options.membarrier)
     writer = Writer(
       free: opened.free, snapshots: snapshots, names: opened.meta.trees.map { $0.name },
@@ -202,8 +202,8 @@ public final class Database: @unchecked Sendable {
     let roots = batch.roots.map {
       TreeRoot(page: batch.scratch.numberAfterSeal($0.page), level: $0.level, live: $0.live)
     }
-    new.pointee.fill(
-      transaction: batch.transaction, limit: PageID(writer.free.pages), roots: roots, words: batch.words)
+    Snapshot.fill(
+      new, transaction: batch.transaction, limit: PageID(writer.free.pages), roots: roots, words: batch.words)
     writer.names = batch.names
     readers.publish(new)
     writer.snapshots.retire(old)
@@ -278,16 +278,21 @@ extension Database: PageAllocator {
 }
 
 extension Snapshot {
-  mutating func fill(transaction: UInt64, limit: PageID, roots: [TreeRoot], words: [UInt64]) {
-    self.limit = limit
-    treeCount = roots.count
-    for i in 0..<treesMax { self.roots[i] = i < roots.count ? roots[i] : .empty }
-    for i in 0..<wordsMax { self.words[i] = words[i] }
-    self.transaction.store(transaction, ordering: .relaxed)
+  /// Field by field: a reader that comes late may look at the transaction of a recycled snapshot meanwhile (see
+  /// `ReaderTable`), so nobody may claim the whole of it.
+  static func fill(
+    _ snapshot: SnapshotPointer, transaction: UInt64, limit: PageID, roots: [TreeRoot], words: [UInt64]
+  ) {
+    snapshot.pointee.limit = limit
+    snapshot.pointee.treeCount = roots.count
+    for i in 0..<treesMax { snapshot.pointee.roots[i] = i < roots.count ? roots[i] : .empty }
+    for i in 0..<wordsMax { snapshot.pointee.words[i] = words[i] }
+    snapshot.pointee.transaction.store(transaction, ordering: .relaxed)
   }
 
-  mutating func fill(from meta: Meta, limit: PageID) {
-    fill(transaction: meta.transaction, limit: limit, roots: meta.trees.map { $0.root }, words: meta.words)
+  static func fill(_ snapshot: SnapshotPointer, from meta: Meta, limit: PageID) {
+    fill(
+      snapshot, transaction: meta.transaction, limit: limit, roots: meta.trees.map { $0.root }, words: meta.words)
   }
 
   var rootList: [TreeRoot] { (0..<treeCount).map { roots[$0] } }

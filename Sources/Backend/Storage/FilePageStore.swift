@@ -71,15 +71,14 @@ final class FilePageStore: PageStore, @unchecked Sendable {
     mapping = try FileMapping(descriptor, capacity: capacity, writable: false)
     // Pages not in memory then come in pieces of 2 MiB, which the kernel maps as huge pages (15–20 % on random gets of a
     // reopened file). Not for what may not fit in memory: there each miss would read 2 MiB for one page.
-    if hugePages, size > 0, size <= Self.physicalMemory / 4 { madvise(mapping.address, Int(size), MADV_HUGEPAGE) }
+    if hugePages, size > 0, size <= MemoryLimit.bytes / 4 { madvise(mapping.address, Int(size), MADV_HUGEPAGE) }
+    // Of what does not fit in memory a miss would read what the device reads ahead (8 MiB here), and throw out as much.
+    if size > MemoryLimit.bytes / 4 * 3 { madvise(mapping.address, Int(capacity), MADV_RANDOM) }
     stores =
       hugePages && !readOnly && nt_overwrites_in_place(descriptor) != 0 && FileMapping.addressSpaceLimit == nil
       ? try? FileMapping(descriptor, capacity: capacity, writable: true) : nil
     extent = Mutex(Extent(filled: size, size: size))
   }
-
-  private static let physicalMemory =
-    UInt64(max(0, sysconf(Int32(_SC_PHYS_PAGES)))) * UInt64(max(0, sysconf(Int32(_SC_PAGESIZE))))
 
   // MARK: Writing
 
@@ -92,7 +91,7 @@ final class FilePageStore: PageStore, @unchecked Sendable {
 
   func publish(_ runs: [PageRun]) throws(DatabaseError) {
     dirty.noteSyncs(syncs.load(ordering: .relaxed))
-    let isSmall = size <= Self.physicalMemory / 4
+    let isSmall = size <= MemoryLimit.bytes / 4
     try forEachFolio(runs) { (number, group, end) throws(DatabaseError) in
       let offset = group[group.startIndex].offset
       if try writeFresh(group, offset, end) { return dirty.fill(number) }
