@@ -1,5 +1,6 @@
 // Plain non-blocking sockets: name look-up, connect, read, write. No call here waits, but the look-up of a name.
 
+import CNeedletail
 import Glibc
 
 /// A resolved address.

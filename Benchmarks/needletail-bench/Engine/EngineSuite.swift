@@ -75,7 +75,9 @@ final class Slot<Store: Engine>: EngineSlot {
     self.store = store
     let result = try WriteTest.load.run(store, n: n, seed: 0)
     try store.settle()
-    if keeps { FileManager.default.createFile(atPath: loaded, contents: nil) }
+    if keeps, !FileManager.default.createFile(atPath: loaded, contents: nil) {
+      throw BenchError("cannot write \(loaded)")
+    }
     return result
   }
 

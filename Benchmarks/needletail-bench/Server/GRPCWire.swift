@@ -68,7 +68,9 @@ struct GRPCWire: ServerWire {
     let block = stream == 1 ? Self.firstBlock(test) : Self.laterBlock
     var length = Self.header(
       Frame.headers, flags: Frame.endHeaders, stream: stream, count: block.count, to: target)
-    block.withUnsafeBytes { if let base = $0.baseAddress { (target + length).copyMemory(from: base, byteCount: $0.count) } }
+    block.withUnsafeBytes {
+      if let base = $0.baseAddress { (target + length).copyMemory(from: base, byteCount: $0.count) }
+    }
     length += block.count
     let message = target + length + Frame.headerCount + 5
     let count = writeRequestMessage(test, id: id, serializable: true, to: message)
