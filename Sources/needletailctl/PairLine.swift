@@ -125,7 +125,7 @@ private struct Cursor {
     let start = column
     scratch.removeAll()
     try string(into: &scratch)
-    guard Base64.decode(scratch.bytes, into: &out) else {
+    guard StrictBase64.decode(scratch.bytes, into: &out) else {
       throw PairLineError(why: "string is not base64", column: start)
     }
   }

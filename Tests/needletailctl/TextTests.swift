@@ -79,7 +79,7 @@ private func text(_ body: (inout OutBuffer) -> Void) -> String {
     func decode(_ string: String) -> [UInt8]? {
       var out = OutBuffer()
       defer { out.free() }
-      let isValid = Array(string.utf8).withUnsafeBytes { Base64.decode($0, into: &out) }
+      let isValid = Array(string.utf8).withUnsafeBytes { StrictBase64.decode($0, into: &out) }
       return isValid ? [UInt8](out.bytes) : nil
     }
     // RFC 4648, section 10.

@@ -1,24 +1,16 @@
-// Base64 with the standard alphabet and padding (RFC 4648), as JSON carries bytes.
+// Base64 as `load` takes it: the standard alphabet and padding (RFC 4648), and nothing that an encoder would not write. The
+// JSON of RPC forgives more.
 
 import NeedletailRPC
 
-enum Base64 {
-  private static let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
-  private static let padding = UInt8(ascii: "=")
-
+extension Base64 {
   static func encode(_ bytes: [UInt8], into out: inout OutBuffer) {
-    var at = 0
-    while at < bytes.count {
-      let left = bytes.count - at
-      let group =
-        UInt32(bytes[at]) << 16 | (left > 1 ? UInt32(bytes[at + 1]) << 8 : 0) | (left > 2 ? UInt32(bytes[at + 2]) : 0)
-      out.append(byte: alphabet[Int(group >> 18)])
-      out.append(byte: alphabet[Int(group >> 12 & 63)])
-      out.append(byte: left > 1 ? alphabet[Int(group >> 6 & 63)] : padding)
-      out.append(byte: left > 2 ? alphabet[Int(group & 63)] : padding)
-      at += 3
-    }
+    bytes.withUnsafeBytes { encode($0, into: &out) }
   }
+}
+
+enum StrictBase64 {
+  private static let padding = UInt8(ascii: "=")
 
   /// Appends the decoded bytes; false when the text is not base64 (wrong length, alphabet or padding, or bits that no
   /// encoder leaves set).
