@@ -39,15 +39,14 @@ package struct TreeView {
     guard let bytes = key.baseAddress, key.count > 0 else { return nil }
     let answer = quickGet(bytes, key.count)
     if _fastPath(answer.count >= 0) { return UnsafeRawBufferPointer(start: answer.start, count: answer.count) }
-    return try rest(of: answer, key)
+    return answer.count == QuickAnswer.missing ? nil : try rest(of: answer, key)
   }
 
-  /// What a quick lookup left to do.
+  /// What a quick lookup left to do: it found neither a value in its page nor that there is none.
   @inline(never)
   func rest(
     of answer: QuickAnswer, _ key: UnsafeRawBufferPointer
   ) throws(DatabaseError) -> UnsafeRawBufferPointer? {
-    if answer.count == QuickAnswer.missing { return nil }
     if answer.count == QuickAnswer.elsewhere, let reference = answer.start {
       return try source.overflowValue(OverflowReference(reference))
     }
