@@ -3,8 +3,8 @@ import NeedletailMVCC
 
 /// Every change of the revisions (floor, newest] is in it. A value: a copy shares the blocks.
 struct EventRing: Sendable {
-  private var blocks: [EventBlock] = []
-  /// Blocks before this place are no longer part of it.
+  /// Nil before `first`: a block that is no longer part of the ring must not be kept in memory by its place in the array.
+  private var blocks: [EventBlock?] = []
   private var first = 0
   private(set) var floor: UInt64 = 0
   private var byteCount = 0
@@ -21,8 +21,10 @@ struct EventRing: Sendable {
     blocks.append(block)
     byteCount += block.byteCount
     while byteCount > bytesMax, first < blocks.count {
-      byteCount -= blocks[first].byteCount
-      floor = blocks[first].through
+      let oldest = present(first)
+      byteCount -= oldest.byteCount
+      floor = oldest.through
+      blocks[first] = nil
       first += 1
     }
     if first > 64, first > blocks.count / 2 {
@@ -31,13 +33,18 @@ struct EventRing: Sendable {
     }
   }
 
+  private func present(_ place: Int) -> EventBlock {
+    guard let block = blocks[place] else { preconditionFailure("the ring's block \(place) is gone, first is \(first)") }
+    return block
+  }
+
   /// Place of the first block that has something above `revision`. O(log blocks).
   private func place(after revision: UInt64) -> Int {
     var low = first
     var high = blocks.count
     while low < high {
       let middle = (low + high) / 2
-      if blocks[middle].through <= revision { low = middle + 1 } else { high = middle }
+      if present(middle).through <= revision { low = middle + 1 } else { high = middle }
     }
     return low
   }
@@ -46,8 +53,8 @@ struct EventRing: Sendable {
   func bytes(after revision: UInt64, upTo limit: Int) -> Bool {
     guard revision >= floor else { return false }
     var sum = 0
-    for block in blocks[place(after: revision)...] {
-      sum += block.byteCount
+    for place in place(after: revision)..<blocks.count {
+      sum += present(place).byteCount
       if sum > limit { return false }
     }
     return true
@@ -55,14 +62,15 @@ struct EventRing: Sendable {
 
   /// Calls `body` with every change above `revision`.
   func forEach(after revision: UInt64, _ body: (ChangeEvent) -> Void) {
-    for block in blocks[place(after: revision)...] { block.forEach(after: revision, body) }
+    for place in place(after: revision)..<blocks.count { present(place).forEach(after: revision, body) }
   }
 
   /// The same for the changes of about `bytesMax` bytes of blocks; returns the last revision given.
   func read(after revision: UInt64, bytesMax: Int, _ body: (ChangeEvent) -> Void) -> UInt64 {
     var sum = 0
     var reached = revision
-    for block in blocks[place(after: revision)...] where sum < bytesMax {
+    for place in place(after: revision)..<blocks.count where sum < bytesMax {
+      let block = present(place)
       block.forEach(after: revision, body)
       reached = block.through
       sum += block.byteCount

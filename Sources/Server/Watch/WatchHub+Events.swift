@@ -56,7 +56,9 @@ extension WatchHub {
     var position = after
     while first < run.marks.count {
       if isOverBudget(stream) { return position }
-      let end = run.pieceEnd(from: first, bytesMax: options.responseBytes)
+      // No more than its budget has left, so that a stream nobody reads costs that and one revision.
+      let room = budget(stream) - stream.outstandingBytes
+      let end = run.pieceEnd(from: first, bytesMax: min(options.responseBytes, room))
       position = end == run.marks.count ? through : run.marks[end - 1].revision
       if watcher.wantsFragments {
         sendFragments(run, first, end, to: watcher, revision: position)
