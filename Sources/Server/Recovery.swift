@@ -29,11 +29,13 @@ package struct LogOpener: Sendable {
   package func open(
     appliedIndex: UInt64, appliedTerm: UInt64?, take: (UnsafeMutablePointer<Proposal>) throws(ServerError) -> Void
   ) throws(ServerError) -> Opened {
+    var options = options
+    options.appliedIndex = appliedIndex
     var last = appliedIndex
     var refusal: ServerError?
     let log: WAL
     do throws(WALError) {
-      log = try openLog { record in
+      log = try openLog(options) { record in
         guard case .entry(let index, let term, let payload) = record else { return }
         do throws(ServerError) {
           try LogOpener.check(index, term, last: last, appliedIndex, appliedTerm)
@@ -52,6 +54,15 @@ package struct LogOpener: Sendable {
       throw refusal ?? .log(error)
     }
     let report = log.recovery
+    // The entry itself may lie in a segment that was not read.
+    if report.floor.index == appliedIndex, report.floor.term != 0 {
+      do throws(ServerError) {
+        try LogOpener.check(appliedIndex, report.floor.term, last: appliedIndex, appliedIndex, appliedTerm)
+      } catch {
+        log.close()
+        throw error
+      }
+    }
     // The tree's entries were durable in the log before they were applied: a log that ends before them lost its tail.
     guard report.last.index >= appliedIndex, !report.created || appliedIndex == 0 else {
       log.close()
@@ -60,7 +71,9 @@ package struct LogOpener: Sendable {
     return Opened(log: log, lastIndex: last, report: report)
   }
 
-  private func openLog(_ replay: (RecoveredRecord) throws -> Void) throws(WALError) -> WAL {
+  private func openLog(
+    _ options: WALOptions, _ replay: (RecoveredRecord) throws -> Void
+  ) throws(WALError) -> WAL {
     if let makeDevice { return try WAL.open(device: try makeDevice(), options: options, replay: replay) }
     return try WAL.open(directory: directory, options: options, replay: replay)
   }

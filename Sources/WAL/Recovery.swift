@@ -37,20 +37,24 @@ struct Recovery {
     try removeOldCopies(names)
     let generations = names.compactMap(segmentGeneration).sorted()
     let headers = try readHeaders(generations)
-    guard let store = headers.first?.store, let first = headers.first else {
-      return try begin(spares, nextSpare)
-    }
-    state.terms = TermRuns(floor: first.floor)
+    guard let store = headers.first?.store else { return try begin(spares, nextSpare) }
+    let start = firstNeeded(headers)
+    let floor = headers[start].floor
+    state.terms = TermRuns(floor: floor)
     var place = LogPosition(generation: 0, offset: 0)
     var chain: UInt32 = 0
     var torn: TornTail?
-    for (i, header) in headers.enumerated() where lost.isEmpty {
-      (place.offset, chain, torn) = try readSegment(header, headers[(i + 1)...], isFirst: i == 0, replay)
-      place.generation = header.generation
+    for i in headers.indices where lost.isEmpty {
+      if i < start {
+        sealed.append(try applied(headers[i]))
+      } else {
+        (place.offset, chain, torn) = try readSegment(headers[i], headers[(i + 1)...], isFirst: i == start, replay)
+        place.generation = headers[i].generation
+      }
     }
     let report = RecoveryReport(
       storeID: store, created: false, hardState: state.hardState, snapshot: state.snapshot, metadata: state.metadata,
-      floor: first.floor, last: state.terms.last, segments: headers.count, records: records, torn: torn,
+      floor: floor, last: state.terms.last, segments: headers.count, records: records, torn: torn,
       lost: lost)
     return Outcome(
       store: store, predecessor: place, chain: chain, spares: spares, nextSpare: nextSpare, report: report)
@@ -114,6 +118,23 @@ struct Recovery {
       headers.append(header)
     }
     return headers
+  }
+
+  /// The last segment that begins at or before the entry after the applied one. The floor in its header is the log's last
+  /// entry when it was begun, so whatever the segments before it hold beyond that was superseded by then; block 0 repeats what
+  /// else they say. To read from here on is what recovery does when they have been recycled.
+  private func firstNeeded(_ headers: [SegmentHeader]) -> Int {
+    headers.lastIndex { $0.floor.index <= options.appliedIndex } ?? 0
+  }
+
+  /// A segment that is not read. It goes with the next checkpoint.
+  private func applied(_ header: SegmentHeader) throws(WALError) -> SealedSegment {
+    let file = try device.open(segmentName(header.generation))
+    defer { device.close(file) }
+    let isWhole = try device.size(file) >= header.segmentSize
+    return SealedSegment(
+      generation: header.generation, maximumIndex: options.appliedIndex,
+      isReusable: header.filled && isWhole && header.segmentSize == UInt64(options.segmentSize))
   }
 
   private mutating func readSegment(

@@ -130,7 +130,6 @@ extension WAL {
           generation: active.generation, maximumIndex: active.maximumIndex, isReusable: active.isFilled))
       active = next
       durablePosition = LogPosition(generation: next.generation, offset: next.end)
-      isMarked = true
     } catch {
       if case .noSpace = error, !begun { throw error }
       throw latch(error)

@@ -35,8 +35,8 @@ package final class WAL: @unchecked Sendable {
   /// Invariant: `durableIndex` ≤ the index of every group in flight's log end ≤ `state.terms.lastIndex`.
   var durableIndex: UInt64
   var durableGroup: UInt64 = 0
-  /// Whether the last thing written is a closing mark or a segment header, so that nothing needs one.
-  var isMarked = true
+  /// Whether the last thing written is a closing mark.
+  var isMarked = false
   var failure: WALError?
   var isClosed = false
 

@@ -25,6 +25,9 @@ package struct WALOptions: Sendable {
   package var background = true
   /// Identity of the store whose log this is; drawn at random for a new log when nil, compared when given.
   package var storeID: StoreID?
+  /// Entries up to this one are durable elsewhere: whole segments of them are neither read nor replayed on opening, so that a
+  /// start takes as long as the rest. Damage in them does not matter any more. 0: everything is read.
+  package var appliedIndex: UInt64 = 0
   /// Where a log is corrupt, cut it there instead of refusing to open: acknowledged records are lost. What follows the
   /// place is kept under other names. For a repair that an operator asked for, never by default.
   package var repairs = false
