@@ -10,8 +10,11 @@ import NeedletailRPC
 package struct ApplyOptions: Sendable {
   /// Commits that take longer are logged and counted.
   package var slow_ms: UInt64 = 100
-  /// Rows of a part of a removal.
+  /// Rows of a part of a removal at most.
   package var removalRows = 1000
+  /// About how long a part may take. Where reactors share the processor with this thread, one part is what a read may have to
+  /// wait for it.
+  package var removalPart_ns: UInt64 = 1_000_000
 
   package init() {}
 }
@@ -49,6 +52,8 @@ package final class ApplyThread: @unchecked Sendable {
   /// Whether anything was removed that no checkpoint was asked for yet.
   private var hasRemoved = false
   private var removalDue_ns: UInt64 = 0
+  /// Rows of the next part: as many as the last ones could remove in the time for one.
+  private var removalRows = 64
 
   package init(
     _ applier: Applier, status: NodeStatus, sink: any ReplySink, latch: Latch, checkpoints: CheckpointTrigger,
@@ -128,7 +133,8 @@ package final class ApplyThread: @unchecked Sendable {
     let begun = monotonicNanoseconds()
     guard isRemoving, begun >= removalDue_ns else { return true }
     do {
-      isRemoving = try applier.removeCompacted(rowsMax: options.removalRows)
+      let rows = min(removalRows, options.removalRows)
+      isRemoving = try applier.removeCompacted(rowsMax: rows)
       hasRemoved = hasRemoved || isRemoving
       quota.note(used: applier.bytesInUse)
       checkpoints.applied(entries: 0, bytes: applier.takeAppliedBytes())
@@ -138,6 +144,8 @@ package final class ApplyThread: @unchecked Sendable {
         checkpoints.ask()
       }
       let ended = monotonicNanoseconds()
+      let fitting = UInt64(rows) * options.removalPart_ns / max(ended - begun, 1)
+      removalRows = min(max(Int(fitting), rows / 2, 16), rows * 2)
       removalDue_ns = ended + max(ended - begun, 1_000_000)
       return true
     } catch .storage(.noSpace) {

@@ -170,6 +170,10 @@ package final class FileLogDevice: LogDevice, @unchecked Sendable {
     return done
   }
 
+  package func nextData(_ file: LogFile, from offset: UInt64) -> UInt64 {
+    UInt64(clamping: nt_next_data(file.descriptor, Int64(clamping: offset)))
+  }
+
   package func write(_ file: LogFile, _ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(WALError) {
     guard let base = bytes.baseAddress else { return }
     let written = nt_pwrite(file.descriptor, base, bytes.count, Int64(clamping: offset))

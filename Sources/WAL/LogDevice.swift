@@ -28,6 +28,8 @@ package protocol LogDevice: AnyObject, Sendable {
   func truncate(_ file: LogFile, to size: UInt64) throws(WALError)
   /// Fills `buffer` from `offset`; fewer bytes only at the end of the file.
   func read(_ file: LogFile, into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(WALError) -> Int
+  /// The first place at or after `offset` from which on there may be other bytes than zeros.
+  func nextData(_ file: LogFile, from offset: UInt64) -> UInt64
   /// Writes all of `bytes`, durable after the next `sync`.
   func write(_ file: LogFile, _ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(WALError)
   /// Writes all of `bytes`, durable on return.
@@ -47,6 +49,10 @@ package protocol LogDevice: AnyObject, Sendable {
   func clearSignal()
   /// Gives everything back. No group write is in flight.
   func shutdown()
+}
+
+extension LogDevice {
+  package func nextData(_ file: LogFile, from offset: UInt64) -> UInt64 { offset }
 }
 
 /// An open file of a device.

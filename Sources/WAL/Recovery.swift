@@ -108,7 +108,9 @@ struct Recovery {
     var headers: [SegmentHeader] = []
     for generation in generations {
       let name = segmentName(generation)
-      let header = try SegmentReader(device, name: name, generation: generation, mutant: options.mutant).header
+      let header = try SegmentReader(
+        device, name: name, generation: generation, syncs: true, mutant: options.mutant
+      ).header
       if header.store != (options.storeID ?? headers.first?.store ?? header.store) {
         throw .foreignSegment(file: name)
       }
@@ -142,7 +144,8 @@ struct Recovery {
     _ replay: (RecoveredRecord) throws(WALError) -> Void
   ) throws(WALError) -> (end: UInt64, chain: UInt32, torn: TornTail?) {
     let name = segmentName(header.generation)
-    var reader = try SegmentReader(device, name: name, generation: header.generation, mutant: options.mutant)
+    var reader = try SegmentReader(
+      device, name: name, generation: header.generation, syncs: false, mutant: options.mutant)
     var segment = SealedSegment(
       generation: header.generation, maximumIndex: 0,
       isReusable: header.filled && reader.isWhole && header.segmentSize == UInt64(options.segmentSize))
@@ -227,7 +230,8 @@ struct Recovery {
   private func lastKnown(_ successors: ArraySlice<SegmentHeader>) throws(WALError) -> LogMark {
     guard let last = successors.last else { return LogMark() }
     var reader = try SegmentReader(
-      device, name: segmentName(last.generation), generation: last.generation, mutant: options.mutant)
+      device, name: segmentName(last.generation), generation: last.generation, syncs: false,
+      mutant: options.mutant)
     let start = SegmentReader.Bad(
       group: 0, offset: 0, end: UInt64(blockSize), mark: nil, reason: "", isTorn: false)
     let evidence = try reader.evidence(after: start)

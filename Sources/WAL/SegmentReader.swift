@@ -39,11 +39,11 @@ struct SegmentReader: ~Copyable {
 
   private static let readAhead = 1 << 20
 
-  /// Opens a segment, syncs it (what the page cache shows may not be on disk) and reads its header.
-  init(_ device: any LogDevice, name: String, generation: UInt64, mutant: WALMutant?) throws(WALError) {
+  /// Opens a segment and reads its header. What the page cache shows may not be on disk: the first to read it syncs it.
+  init(_ device: any LogDevice, name: String, generation: UInt64, syncs: Bool, mutant: WALMutant?) throws(WALError) {
     let file = try device.open(name)
     do {
-      if mutant != .trustWithoutSync { try device.sync(file) }
+      if syncs, mutant != .trustWithoutSync { try device.sync(file) }
       let size = try device.size(file)
       let block = UnsafeMutableRawBufferPointer.allocate(byteCount: blockSize, alignment: blockSize)
       defer { block.deallocate() }
@@ -225,7 +225,7 @@ struct SegmentReader: ~Copyable {
     while at + UInt64(blockSize) <= header.segmentSize {
       guard let block = try view(at, blockSize) else { break }
       guard let group = readGroup(block, at: at) else {
-        at += UInt64(blockSize)
+        at = next(at + UInt64(blockSize))
         continue
       }
       evidence.found = true
@@ -235,6 +235,14 @@ struct SegmentReader: ~Copyable {
       at += group.span
     }
     return evidence
+  }
+
+  /// The block to look at next: a segment that was only reserved has no bytes on disk where nothing was written, and reading
+  /// those zeros took most of a start after a crash. Asked once a window, and only when the bytes are not at hand.
+  private func next(_ offset: UInt64) -> UInt64 {
+    if offset < windowOffset + UInt64(windowCount) { return offset }
+    let data = device.nextData(file, from: offset)
+    return data <= offset ? offset : data / UInt64(blockSize) * UInt64(blockSize)
   }
 
   /// `count` bytes at `offset`, nil when the file ends before. Valid until the next call.

@@ -16,6 +16,7 @@
 
 // Values of the Linux ABI, for headers that hide them without _GNU_SOURCE.
 #define NT_RWF_DSYNC 0x00000002
+#define NT_SEEK_DATA 3
 #if defined(__aarch64__)
 #define NT_O_DIRECT 0200000
 #else
@@ -77,6 +78,14 @@ static inline int nt_reserve(int fd, int64_t size) {
 static inline int64_t nt_file_size(int fd) {
   struct stat status;
   return fstat(fd, &status) == 0 ? (int64_t)status.st_size : -(int64_t)errno;
+}
+
+/// Where the next bytes begin that were ever written, at or after `offset`: `offset` itself where the file system can't tell,
+/// and INT64_MAX where there are none. Bytes before it read as zeros.
+static inline int64_t nt_next_data(int fd, int64_t offset) {
+  off_t found = lseek(fd, offset, NT_SEEK_DATA);
+  if (found >= 0) return found;
+  return errno == ENXIO ? INT64_MAX : offset;
 }
 
 /// 0 or -errno.
