@@ -20,6 +20,7 @@ final class DurableLog {
   private(set) var proven: LogPosition
   /// What the groups under way know to be durable, oldest first.
   private var attested: [(group: UInt64, place: LogPosition)] = []
+  private var submitted: UInt64 = 0
 
   private static var options: WALOptions {
     var options = WALOptions()
@@ -102,7 +103,9 @@ final class DurableLog {
     }
     guard ready.mustSync || !ready.snapshot.isEmpty else { return nil }
     let group = try wal.submit()
-    attested.append((group, wal.durableEnd))
+    // Where nothing was to be written, the group is an earlier one, which knows what it knew.
+    if group > submitted { attested.append((group, wal.durableEnd)) }
+    submitted = group
     return group
   }
 

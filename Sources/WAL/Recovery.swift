@@ -270,6 +270,8 @@ struct Recovery {
       if !isRepeated { _ = state.terms.snapshot(mark) }
       try replay(.snapshot(mark))
     case .metadata:
+      // The next segment's first block repeats it.
+      guard payload.count <= WAL.maximumMetadata else { throw refuse("metadata of \(payload.count) bytes") }
       state.metadata = Array(payload)
       try replay(.metadata(payload))
     }
