@@ -18,8 +18,9 @@ final class DurableLog {
   var makeSnapshot: (() throws(StorageError) -> NeedletailRaft.Snapshot)?
   /// Before this place of the log, groups behind it know that all is durable: damage there can't pass for a torn tail.
   private(set) var proven: LogPosition
-  /// What the group under way knows to be durable.
-  private var attested: LogPosition
+  /// What the groups under way know to be durable, oldest first.
+  private var attested: [(group: UInt64, place: LogPosition)] = []
+  private var submitted: UInt64 = 0
 
   private static var options: WALOptions {
     var options = WALOptions()
@@ -34,6 +35,10 @@ final class DurableLog {
   /// none: then the log begins anew behind it. Throws `LogGap` where the tree has lost what the log rests on.
   init(_ device: SimulatedLogDevice, applied: LogMark, members: ConfigState) throws {
     var entries: [Entry] = []
+    // Writes that are under way at once complete one by one, in any order.
+    var random = SimulatedRandom(applied.index)
+    device.isEager = { false }
+    device.chooseCompletion = { random.below($0) }
     var base = LogMark()
     wal = try WAL.open(device: device, options: DurableLog.options) { record in
       switch record {
@@ -52,7 +57,6 @@ final class DurableLog {
       }
     }
     proven = wal.durableEnd
-    attested = proven
     if wal.recovery.floor.index > base.index { base = wal.recovery.floor }
     entries.removeAll { $0.index <= base.index }
     if base.index > applied.index { throw LogGap(applied: applied.index, floor: base.index) }
@@ -99,14 +103,19 @@ final class DurableLog {
     }
     guard ready.mustSync || !ready.snapshot.isEmpty else { return nil }
     let group = try wal.submit()
-    attested = wal.durableEnd
+    // Where nothing was to be written, the group is an earlier one, which knows what it knew.
+    if group > submitted { attested.append((group, wal.durableEnd)) }
+    submitted = group
     return group
   }
 
   /// Waits until the group is durable.
   func settle(_ group: UInt64) throws {
     while wal.durable.group < group, wal.groupsInFlight > 0 { try wal.reap(wait: true) }
-    proven = attested
+    while let first = attested.first, first.group <= wal.durable.group {
+      proven = first.place
+      attested.removeFirst()
+    }
   }
 
   /// Makes the batch visible to Raft; it is durable where it must be.

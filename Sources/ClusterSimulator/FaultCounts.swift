@@ -6,7 +6,7 @@ package struct FaultCounts: Sendable, Equatable {
       shortLogWrite, fullLogDisk, treeError, fullTreeDisk, tornTail, logDamage, misdirectedLogWrite, treeDamage,
       misdirectedTreeWrite, damageNoticed, treeReplaced, memberReplaced, transfer, snapshotInstalled, voterAdded,
       learnerAdded, promotion, demotion, removal, leaderRemoval, jointEntry, explicitExit, leasedRead, leaseExpiry,
-      watchBlock, watchCatchUp, watchCompacted, heal
+      watchBlock, watchCatchUp, watchCompacted, asynchronousStorage, overlappingWrite, lateWrite, heal
 
     package var name: String {
       switch self {
@@ -49,6 +49,9 @@ package struct FaultCounts: Sendable, Equatable {
       case .watchBlock: "commits watched"
       case .watchCatchUp: "changes read for watchers"
       case .watchCompacted: "watchers behind a compaction"
+      case .asynchronousStorage: "processes that store asynchronously"
+      case .overlappingWrite: "writes that overlap"
+      case .lateWrite: "writes done in a later term"
       case .heal: "healings"
       }
     }

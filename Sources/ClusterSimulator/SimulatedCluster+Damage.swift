@@ -53,7 +53,8 @@ extension SimulatedCluster {
       guard let process = other.process else { return false }
       return process.tree.members != state || process.raft.lastIndex > process.tree.applied.index + 200
         || process.log.storage.log.contains { $0.isConfigChange && $0.index > process.tree.applied.index }
-        || process.storing?.ready.entries.contains { $0.isConfigChange } == true || process.raft.isChangingMembers
+        || (process.storing.map(\.ready) + process.unwritten).contains { $0.entries.contains { $0.isConfigChange } }
+        || process.raft.isChangingMembers
     }
     return isChanging ? nil : member
   }

@@ -74,7 +74,7 @@ extension SimulatedCluster {
 
   /// Who leads in the newest term, and can do something.
   private func leader() -> SimulatedMember? {
-    members.filter { $0.isAwake && $0.process?.raft.role == .leader && $0.process?.storing == nil }
+    members.filter { $0.isAwake && $0.process?.raft.role == .leader && $0.process?.isIdle == true }
       .max { ($0.process?.raft.term ?? 0) < ($1.process?.raft.term ?? 0) }
   }
 

@@ -44,37 +44,45 @@ extension SimulatedCluster {
 
   /// All that Raft asks for, until it has nothing more or the disk is waited for.
   func work(_ member: SimulatedMember, _ process: SimulatedMember.Process) throws {
-    while process.storing == nil, process.raft.hasReady {
+    while member.process === process, process.isIdle, process.raft.hasReady {
       let ready = try process.raft.ready()
       if ready.softState?.role == .leader {
         note("\(member.id) leads term \(process.raft.term)")
         try invariants.check(leader: member.id, term: process.raft.term)
+      }
+      if process.isAsynchronous {
+        try hand(ready, member, process)
+        continue
       }
       if !ready.snapshot.isEmpty { try install(ready.snapshot, member, process) }
       guard let group = try process.log.begin(ready) else {
         try finish(ready, member, process)
         continue
       }
-      process.storing = (ready, group)
-      // A batch of several sectors, which can tear.
-      if member.losesPowerInWrite, ready.entries.contains(where: { $0.data.count > 600 }) {
-        return stop(member, powerCut: true, restarts: true)
-      }
+      process.storing = [(ready, group)]
+      if losesPower(member, writing: ready) { return stop(member, powerCut: true, restarts: true) }
       queue.add(.stored(member.id, life: member.life), after: random.between(member.disk_ns))
     }
+  }
+
+  /// In a batch of several sectors, which can tear.
+  func losesPower(_ member: SimulatedMember, writing ready: Ready) -> Bool {
+    member.losesPowerInWrite && ready.entries.contains { $0.data.count > 600 }
   }
 
   func stored(_ member: SimulatedMember, _ life: Int) throws {
     guard member.life == life else { return }
     if member.pausedUntil_ns != nil {
-      member.missedCompletion = true
+      member.missedCompletions += 1
       return
     }
     try guarded(member) { process in
-      guard let (ready, group) = process.storing else { return }
-      try process.log.settle(group)
-      process.storing = nil
-      try finish(ready, member, process)
+      if process.isAsynchronous {
+        try written(member, process)
+      } else if let (ready, group) = process.storing.popLast() {
+        if let group { try process.log.settle(group) }
+        try finish(ready, member, process)
+      }
       try work(member, process)
     }
   }
@@ -86,18 +94,28 @@ extension SimulatedCluster {
     for message in ready.messages { try send(message) }
     try apply(ready.committedEntries, member, process)
     try process.raft.advance()
-    guard process.raft.isRestoring || ConfigState(process.raft.config) == process.tree.members else {
-      throw Violation("\(member.id) goes by \(process.raft.config), and has applied \(process.tree.members)")
-    }
-    for read in ready.readStates where process.waiting.contains(read.context.number) {
+    confirm(ready.readStates, process)
+    try settle(member, process)
+  }
+
+  /// Reads may be answered once the index that belongs to them is applied.
+  func confirm(_ reads: [ReadState], _ process: SimulatedMember.Process) {
+    for read in reads where process.waiting.contains(read.context.number) {
       if options.readMode == .leaseBased, process.raft.holdsLease { faults[.leasedRead] += 1 }
       process.confirmedReads.append((read.index, read.context.number))
+    }
+  }
+
+  /// Entries were applied.
+  func settle(_ member: SimulatedMember, _ process: SimulatedMember.Process) throws {
+    guard process.raft.isRestoring || ConfigState(process.raft.config) == process.tree.members else {
+      throw Violation("\(member.id) goes by \(process.raft.config), and has applied \(process.tree.members)")
     }
     try answerReads(member, process)
     if process.tree.applied.index > process.log.storage.firstIndex + 60 { try checkpoint(process) }
   }
 
-  private func apply(
+  func apply(
     _ entries: [Entry], _ member: SimulatedMember, _ process: SimulatedMember.Process
   ) throws {
     guard let first = entries.first else { return }
@@ -139,7 +157,7 @@ extension SimulatedCluster {
     return entry.index < storage.firstIndex || (try? storage.term(at: entry.index)) == entry.term
   }
 
-  private func answerReads(_ member: SimulatedMember, _ process: SimulatedMember.Process) throws {
+  func answerReads(_ member: SimulatedMember, _ process: SimulatedMember.Process) throws {
     let due = process.confirmedReads.filter { $0.index <= process.tree.applied.index }
     process.confirmedReads.removeAll { $0.index <= process.tree.applied.index }
     for (_, id) in due where process.waiting.remove(id) != nil {
@@ -199,7 +217,7 @@ extension SimulatedCluster {
   }
 
   /// The tree of another member takes the place of this one's.
-  private func install(
+  func install(
     _ snapshot: NeedletailRaft.Snapshot, _ member: SimulatedMember, _ process: SimulatedMember.Process
   ) throws {
     guard let image = images[snapshot.data.number] else { throw Violation("a snapshot that nobody made") }

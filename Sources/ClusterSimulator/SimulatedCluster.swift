@@ -18,6 +18,7 @@ package final class SimulatedCluster {
     case tick(NodeID, life: Int)
     case deliver(Message)
     case stored(NodeID, life: Int)
+    case apply(NodeID, life: Int)
     case resume(NodeID, life: Int)
     case restart(NodeID, life: Int)
     case turn(client: Int)
@@ -40,6 +41,9 @@ package final class SimulatedCluster {
   var network: SimulatedNetwork
   var members: [SimulatedMember]
   let options: RaftOptions
+  /// How many processes in a thousand store asynchronously. Drawn apart, so that it shifts nothing else.
+  let asynchronousPerMille: Int
+  var storageModes: SimulatedRandom
   var clients: [SimulatedClient]
   var watchers: [SimulatedWatcher]
   var history = ClusterHistory()
@@ -95,6 +99,8 @@ package final class SimulatedCluster {
       options.readMode = .leaseBased
     }
     self.options = options
+    storageModes = SimulatedRandom(seed &* 0xA24B_AED4_963E_E407 &+ 5)
+    asynchronousPerMille = storageModes.pick([0, 0, 500, 1000])
   }
 
   var now_ns: Int64 { queue.now_ns }
@@ -134,6 +140,7 @@ package final class SimulatedCluster {
     case .tick(let id, let life): try tick(member(id), life)
     case .deliver(let message): try deliver(message)
     case .stored(let id, let life): try stored(member(id), life)
+    case .apply(let id, let life): try applyNext(member(id), life)
     case .resume(let id, let life): try resume(member(id), life)
     case .restart(let id, let life): restart(member(id), life)
     case .turn(let client): try turn(client)
@@ -157,6 +164,7 @@ package final class SimulatedCluster {
     var options = options
     options.id = member.id
     options.electionSeed = random.next()
+    options.asyncStorageWrites = storesAsynchronously()
     do {
       try member.start(options)
       if let process = member.process {
@@ -167,6 +175,7 @@ package final class SimulatedCluster {
       hash.add(UInt64(member.id) << 32 | UInt64(member.process?.tree.applied.index ?? 0))
       if member.process?.log.wal.recovery.torn != nil { faults[.tornTail] += 1 }
       faults[.restart] += 1
+      if options.asyncStorageWrites { faults[.asynchronousStorage] += 1 }
       note("\(member.id) starts at \(member.process?.tree.applied ?? LogMark())")
       queue.add(.tick(member.id, life: member.life), after: member.tick_ns)
     } catch {
@@ -203,9 +212,10 @@ package final class SimulatedCluster {
 
   func stop(_ member: SimulatedMember, powerCut: Bool, restarts: Bool) {
     note("\(member.id) \(powerCut ? "loses power" : "is killed")")
-    let first = member.process?.storing?.ready.entries.first?.index
-    member.promise.replacedFrom = min(member.promise.replacedFrom, first ?? .max)
-    if member.process?.storing?.ready.snapshot.isEmpty == false { member.promise.replacedFrom = 0 }
+    for (ready, _) in member.process?.storing ?? [] {
+      let first = ready.snapshot.isEmpty ? ready.entries.first?.index ?? .max : 0
+      member.promise.replacedFrom = min(member.promise.replacedFrom, first)
+    }
     member.stop(powerCut: powerCut, &random)
     faults[powerCut ? .powerCut : .kill] += 1
     guard restarts, member.condition != .retired else { return }
@@ -260,10 +270,9 @@ package final class SimulatedCluster {
       process.raft.tick(missed: ticks)
       try work(member, process)
     }
-    if member.missedCompletion {
-      member.missedCompletion = false
-      try stored(member, life)
-    }
+    let completions = member.missedCompletions
+    member.missedCompletions = 0
+    for _ in 0..<completions { try stored(member, life) }
     for message in messages { try deliver(message) }
   }
 }

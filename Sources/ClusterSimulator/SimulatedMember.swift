@@ -11,8 +11,13 @@ final class SimulatedMember {
     var raft: Raft
     let log: DurableLog
     var tree: TreeStack
-    /// Handed to the log, and not known to be durable yet.
-    var storing: (ready: Ready, group: UInt64)?
+    /// Handed to the log, and not known to be durable yet: oldest first, and more than one only with asynchronous writes.
+    /// Without a group where nothing needs to be durable.
+    var storing: [(ready: Ready, group: UInt64?)] = []
+    /// With asynchronous storage writes: what the log has no room for yet, and what waits to be applied.
+    let isAsynchronous: Bool
+    var unwritten: [Ready] = []
+    var unapplied: [Message] = []
     /// Requests whose clients wait for this process.
     var waiting: Set<UInt64> = []
     /// Reads that may be answered when an index is applied.
@@ -27,8 +32,12 @@ final class SimulatedMember {
     init(_ options: RaftOptions, _ log: DurableLog, _ tree: TreeStack) throws {
       self.log = log
       self.tree = tree
+      isAsynchronous = options.asyncStorageWrites
       raft = try Raft(options)
     }
+
+    /// Takes what Raft asks for: always, or when nothing is being written.
+    var isIdle: Bool { isAsynchronous || storing.isEmpty }
   }
 
   /// Why a member does not run.
@@ -78,8 +87,8 @@ final class SimulatedMember {
   var pausedUntil_ns: Int64?
   var missedTicks = 0
   var missedMessages: [Message] = []
-  /// A write completed while it was stopped.
-  var missedCompletion = false
+  /// Writes that completed while it was stopped.
+  var missedCompletions = 0
   /// The next write to the log is the last before the lights go out.
   var losesPowerInWrite = false
 
@@ -146,7 +155,7 @@ final class SimulatedMember {
     pausedUntil_ns = nil
     missedTicks = 0
     missedMessages = []
-    missedCompletion = false
+    missedCompletions = 0
     losesPowerInWrite = false
     if powerCut {
       let survival = random.pick(Array(SimulatedPageStore.Survival.allCases))

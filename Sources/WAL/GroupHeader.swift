@@ -37,12 +37,16 @@ struct GroupHeader {
     p.put(checksum(salt, UnsafeRawBufferPointer(start: p + 4, count: Self.size - 4)), 0)
   }
 
+  /// Whether a header that was written for this very place stands at `p`, whatever it says.
+  static func isSealed(_ p: UnsafeRawPointer, at place: LogPosition, scan: ScanRules) -> Bool {
+    p.u32(4) == magic && p.u64(16) == place.offset
+      && checksum(scan.salt, UnsafeRawBufferPointer(start: p + 4, count: size - 4)) == p.u32(0)
+      && (p.u64(8) == place.generation || !scan.comparesGenerations)
+  }
+
   /// The header at `p`, nil unless it is sound and belongs to this very place of a segment of `segmentSize` bytes.
   static func read(_ p: UnsafeRawPointer, at place: LogPosition, segmentSize: UInt64, scan: ScanRules) -> GroupHeader? {
-    guard p.u32(4) == magic, p.u64(16) == place.offset,
-      checksum(scan.salt, UnsafeRawBufferPointer(start: p + 4, count: size - 4)) == p.u32(0),
-      p.u64(8) == place.generation || !scan.comparesGenerations
-    else { return nil }
+    guard isSealed(p, at: place, scan: scan) else { return nil }
     let header = GroupHeader(
       position: place, length: Int(p.u32(24)), records: Int(p.u32(28)),
       durable: LogPosition(generation: scan.comparesGenerations ? p.u64(32) : place.generation, offset: p.u64(40)),

@@ -1,8 +1,8 @@
 /// Opening a log: sync, read, judge the tail, cut, begin a new segment.
 ///
-/// A bad place in the last segment is a torn tail unless a later group knows it to have been durable; a bad place in a
-/// segment that has a successor is corruption, because the successor was made when all of it was durable, or by a
-/// recovery that found it sound up to the end it names.
+/// A bad place in the last segment is a torn tail unless a later group knows it to have been durable, or no torn write
+/// can have left it; a bad place in a segment that has a successor is corruption, because the successor was made when all
+/// of it was durable, or by a recovery that found it sound up to the end it names.
 struct Recovery {
   let device: any LogDevice
   let options: WALOptions
@@ -162,10 +162,10 @@ struct Recovery {
     var problem = bad
     if let successor, bad == nil, end != successor.predecessor.offset || chain != successor.predecessorChain {
       problem = SegmentReader.Bad(
-        group: end, offset: end, end: end, mark: nil, reason: "the next segment does not follow this one", isTorn: true)
-    } else if successor == nil, bad == nil || bad?.isTorn == false, !reader.isWhole {
+        group: end, offset: end, end: end, mark: nil, reason: "the next segment does not follow this one")
+    } else if successor == nil, bad == nil || bad?.nature == .unwritten, !reader.isWhole {
       problem = SegmentReader.Bad(
-        group: end, offset: end, end: end, mark: nil, reason: "the file is shorter than it was made", isTorn: true)
+        group: end, offset: end, end: end, mark: nil, reason: "the file is shorter than it was made")
     }
     guard let problem else { return (end, chain, nil) }
     return (end, chain, try judge(&reader, name, problem, end, successors))
@@ -181,7 +181,7 @@ struct Recovery {
       switch options.mutant {
       case .naiveCorruptionRule: evidence.found
       case .noCorruptionRule: false
-      default: evidence.durable > bad.group
+      default: evidence.durable > bad.group || bad.nature == .impossible
       }
     if !successors.isEmpty || bad.offset < UInt64(blockSize) || !reader.isWhole { isCorrupt = true }
     if isCorrupt {
@@ -189,7 +189,7 @@ struct Recovery {
       guard options.repairs, bad.offset >= UInt64(blockSize) else { throw corruption(name, bad, known) }
       try putAside(successors)
     }
-    guard isCorrupt || bad.isTorn || evidence.found else { return nil }
+    guard isCorrupt || bad.nature != .unwritten || evidence.found else { return nil }
     let furthest = max(bad.end, evidence.end)
     let copy = tornName(reader.generation, bad.group)
     var tail = TornTail(
@@ -233,7 +233,7 @@ struct Recovery {
       device, name: segmentName(last.generation), generation: last.generation, syncs: false,
       mutant: options.mutant)
     let start = SegmentReader.Bad(
-      group: 0, offset: 0, end: UInt64(blockSize), mark: nil, reason: "", isTorn: false)
+      group: 0, offset: 0, end: UInt64(blockSize), mark: nil, reason: "", nature: .unwritten)
     let evidence = try reader.evidence(after: start)
     return evidence.found ? evidence.last : last.floor
   }
@@ -274,7 +274,7 @@ struct Recovery {
     func refuse(_ reason: String) -> WALError {
       let bad = SegmentReader.Bad(
         group: place, offset: place, end: place, mark: LogMark(index: record.index, term: record.term),
-        reason: reason, isTorn: true)
+        reason: reason)
       return corruption(name, bad, state.terms.last)
     }
     let mark = LogMark(index: record.index, term: record.term)
@@ -295,6 +295,8 @@ struct Recovery {
       if !isRepeated { _ = state.terms.snapshot(mark) }
       try replay(.snapshot(mark))
     case .metadata:
+      // The next segment's first block repeats it.
+      guard payload.count <= WAL.maximumMetadata else { throw refuse("metadata of \(payload.count) bytes") }
       state.metadata = Array(payload)
       try replay(.metadata(payload))
     }

@@ -11,8 +11,17 @@ struct SegmentReader: ~Copyable {
     /// From the record's own header where that survived.
     var mark: LogMark?
     var reason: String
-    /// False for a block that holds nothing of ours: the clean end of the log.
-    var isTorn: Bool
+    var nature = Nature.torn
+  }
+
+  enum Nature {
+    /// A block that holds nothing of ours: where the log ends.
+    case unwritten
+    /// What a write that was cut off can leave.
+    case torn
+    /// Sound checksums over parts that don't fit together. They were written so in one piece, or bytes of another place
+    /// of this very segment were written here: no crash does either, since a place is written once in a segment's life.
+    case impossible
   }
 
   /// What later groups tell about a bad one.
@@ -127,7 +136,7 @@ struct SegmentReader: ~Copyable {
         return (at, try badBlock(at))
       }
       guard group.chain == chain else {
-        return (at, bad(at, at, at + group.span, nil, "the group does not follow the one before it"))
+        return (at, bad(at, at, at + group.span, nil, "the group does not follow the one before it", .impossible))
       }
       // A group that a cut went through may be there up to the cut only.
       let needed = limit.map { Int(min(UInt64(group.length), $0 - at)) } ?? group.length
@@ -148,7 +157,9 @@ struct SegmentReader: ~Copyable {
         return (at + UInt64(position), nil)
       }
       guard position == group.length else {
-        return (at, bad(at, at + UInt64(position), at + group.span, nil, "the group is longer than its records"))
+        // Its records were taken, so the end is behind them: a repair cuts nothing that was replayed.
+        let end = at + UInt64(position)
+        return (end, bad(at, end, at + group.span, nil, "the group is longer than its records", .impossible))
       }
       at += group.span
       // A closing mark: nothing was written after it. Not having to look for more is what makes a clean start fast.
@@ -165,16 +176,19 @@ struct SegmentReader: ~Copyable {
   ) throws(WALError) -> Bad? {
     let place = start + UInt64(position)
     let end = start + group.span
-    guard position + RecordHeader.size <= count,
-      let record = RecordHeader.read(bytes + position, salt: rules.salt)
-    else { return bad(start, place, end, nil, "the record's header fails its checksum") }
+    guard position + RecordHeader.size <= count else {
+      return bad(start, place, end, nil, "the group is shorter than its records", .impossible)
+    }
+    guard let record = RecordHeader.read(bytes + position, salt: rules.salt) else {
+      return bad(start, place, end, nil, "the record's header fails its checksum")
+    }
     let mark = LogMark(index: record.index, term: record.term)
     guard record.chain == chain else {
-      return bad(start, place, end, mark, "the record does not follow its predecessor")
+      return bad(start, place, end, mark, "the record does not follow its predecessor", .impossible)
     }
     let size = RecordHeader.recordSize(record.length)
     guard position + size <= count else {
-      return bad(start, place, end, mark, "the record is longer than its group")
+      return bad(start, place, end, mark, "the record is longer than its group", .impossible)
     }
     let payload = UnsafeRawBufferPointer(start: bytes + position + RecordHeader.size, count: record.length)
     guard checksum(0, payload) == record.payloadChecksum else {
@@ -191,20 +205,26 @@ struct SegmentReader: ~Copyable {
       block, at: LogPosition(generation: generation, offset: offset), segmentSize: header.segmentSize, scan: rules)
   }
 
-  private func bad(_ group: UInt64, _ offset: UInt64, _ end: UInt64, _ mark: LogMark?, _ reason: String) -> Bad {
-    Bad(group: group, offset: offset, end: min(end, header.segmentSize), mark: mark, reason: reason, isTorn: true)
+  private func bad(
+    _ group: UInt64, _ offset: UInt64, _ end: UInt64, _ mark: LogMark?, _ reason: String, _ nature: Nature = .torn
+  ) -> Bad {
+    Bad(group: group, offset: offset, end: min(end, header.segmentSize), mark: mark, reason: reason, nature: nature)
   }
 
   private mutating func badBlock(_ offset: UInt64) throws(WALError) -> Bad {
     var bad = bad(offset, offset, offset + UInt64(blockSize), nil, "the group's header fails its checksum")
     guard let block = try view(offset, blockSize) else {
       bad.reason = "the file ends"
-      bad.isTorn = false
+      bad.nature = .unwritten
       return bad
     }
-    bad.isTorn =
-      GroupHeader.resembles(block, at: LogPosition(generation: generation, offset: offset))
-      && !isSoundInEarlierLife(block, offset)
+    let place = LogPosition(generation: generation, offset: offset)
+    if GroupHeader.isSealed(block, at: place, scan: rules) {
+      bad.reason = "the group's length and count are impossible"
+      bad.nature = .impossible
+    } else if !GroupHeader.resembles(block, at: place) || isSoundInEarlierLife(block, offset) {
+      bad.nature = .unwritten
+    }
     return bad
   }
 

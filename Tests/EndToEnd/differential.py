@@ -20,6 +20,7 @@ import random
 import sys
 import tempfile
 import time
+import traceback
 
 from peers import stores
 
@@ -108,9 +109,9 @@ def rounds(numbers, answers, options):
             program, profile = program_of(options.seed, number, options.per_round, options.profile)
             try:
                 answers.put((number, profile, run(program, pair, schema, version)))
-            except (stores.NoServer, OSError) as error:
+            except Exception:  # A lane that dies without a word would be waited for.
                 result = Result()
-                result.failure = repr(error)
+                result.failure = traceback.format_exc()
                 answers.put((number, profile, result))
         for store in coming.result().stores:
             store.remove()

@@ -247,6 +247,14 @@ final class Cluster {
       default: throw error
       }
     }
+    if receiver.raft?.isRestoring == true { try overtake(receiver) }
+  }
+
+  /// A snapshot has what waits to be applied, and its changes of membership are in force already.
+  private func overtake(_ member: Member) throws {
+    let overtaken = member.applyWork
+    member.applyWork = []
+    for response in overtaken.flatMap(\.responses) { try post(response, from: member) }
   }
 
   // MARK: Steps

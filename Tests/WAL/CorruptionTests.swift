@@ -318,6 +318,49 @@ import Testing
     }
   }
 
+  /// Fields of the last group that lie under sound checksums: no torn write makes those, so they are no torn tail, though no
+  /// later group vouches for the place. A repair cuts nothing that it replays.
+  @Test(arguments: zip([24, 24, 24, 28, 28, 64], [98, 240, 4000, 1, 9, 77] as [UInt32]))
+  func partsThatDoNotFit(_ field: Int, _ value: UInt32) throws {
+    let (device, entries, plain) = try build(clean: false, segments: 1)
+    let name = segmentName(1)
+    var bytes = try #require(device.contents(name))
+    let last = try #require(usedBytes(bytes).last.map { $0 / 4096 * 4096 })
+    relabel(&bytes, last, field, value, name, plain)
+    device.overwrite(name, bytes)
+    #expect(throws: WALError.self) { try replay(device, plain) }
+    var options = plain
+    options.repairs = true
+    let repaired = try replay(device, options)
+    let kept = repaired.log.entries
+    #expect(kept == Array(entries.prefix(kept.count)) && kept.count >= entries.count - 3)
+    #expect(try replay(device, plain).log.entries == kept)
+  }
+
+  /// Metadata that no segment's first block has room for: refused before a next segment is made.
+  @Test func metadataTooLarge() throws {
+    var options = smallOptions()
+    options.segmentSize = 16 << 10
+    let device = SimulatedLogDevice()
+    let wal = try WAL.open(device: device, options: options) { _ in }
+    try wal.append(Entry(index: 1, term: 1, payload: payload(1, 3900)))
+    try wal.submit()
+    try wal.reap(wait: true)
+    device.killProcess()
+    var bytes = try #require(device.contents(segmentName(1)))
+    bytes.withUnsafeMutableBytes { buffer in
+      guard let record = buffer.baseAddress.map({ $0 + 4096 + GroupHeader.size }) else { return }
+      let salt = segmentSalt(StoreID(high: 0x1122_3344, low: 0x5566_7788), 1)
+      record.put(UInt32(RecordHeader.Kind.metadata.rawValue), 12)
+      _ = RecordHeader.seal(record, chain: UnsafeRawPointer(record).u32(32), salt: salt)
+    }
+    device.overwrite(segmentName(1), bytes)
+    do {
+      _ = try replay(device, options)
+      Issue.record("metadata of 3900 bytes were taken")
+    } catch WALError.corrupt(let place) { #expect(place.reason.contains("metadata")) }
+  }
+
   private func relabel(
     _ bytes: inout [UInt8], _ block: Int, _ field: Int, _ value: UInt32, _ name: String, _ options: WALOptions
   ) {

@@ -131,7 +131,7 @@ def hash_at_compaction(operation, server, peer, peer_version):
 
 def two_faults(operation, server, peer, peer_version):
     """Both refuse the request, as the client's fault."""
-    if operation[0] == "watch":
+    if operation[0] not in ("call", "raw"):
         return False
     return server["code"] == peer["code"] == 3 and server["message"] == "etcdserver: request is too large"
 

@@ -145,8 +145,9 @@ class WatchStreams:
             # It ends at once, as soon as the store looks at it: what becomes of its id must not depend on when.
             self.until(index, operation, sides, lambda one: one.latest is None or one.latest in one.ended or one.stream.done)
 
-    def until(self, index, operation, sides, done, timeout=10):
-        deadline = time.monotonic() + timeout
+    def until(self, index, operation, sides, done):
+        """Long enough for a machine that has other things to do: only a stream that is silent for good takes so long."""
+        deadline = time.monotonic() + 60
         for side in sides:
             side.end.flush()
         for side in sides:
@@ -178,7 +179,7 @@ class WatchStreams:
                     side.sentinels = 0
                     side.send({"create_request": create})
             for sides in self.streams.values():
-                self.until(index, operation, sides, lambda side: side.sentinels > 0 or side.stream.done, 3)
+                self.until(index, operation, sides, lambda side: side.sentinels > 0 or side.stream.done)
                 for side in sides:
                     side.send({"cancel_request": {"watch_id": self.sentinel_id}})
         for sides in self.streams.values():
@@ -188,7 +189,7 @@ class WatchStreams:
         for name, sides in self.streams.items():
             # See `progress with a watch ahead` in differences.py.
             waited = sides[1:] if self.ahead[name] > executor.revision else sides
-            self.until(index, operation, waited, lambda side: side.progress > 0 or side.stream.done, 3)
+            self.until(index, operation, waited, lambda side: side.progress > 0 or side.stream.done)
             while waited is not sides and sides[0].take(0.3):
                 pass
             self.compare(index, operation, name, sides)
