@@ -95,7 +95,7 @@ package struct Faces: Handler {
       metrics: MetricsInterceptor(metrics),
       slowRequests: SlowRequestInterceptor(
         threshold_ms: context.slowRequest_ms, log: SlowRequestLog(context.logger)),
-      limits: LimitsInterceptor(requestBytesMax: context.requestBytesMax, writesMax: context.writesMax))
+      limits: LimitsInterceptor(writesMax: context.writesMax))
   }
 
   package mutating func close() {
