@@ -15,7 +15,7 @@ SOAK_TALLY ?=
 DATA     ?= ./default.needletail
 SERVE    ?=
 
-.PHONY: help deps deps-test build serve test test-unit test-end-to-end bench lint sanitize soak mutants fuzz
+.PHONY: help deps deps-test build serve test test-unit test-end-to-end bench lint descriptors sanitize soak mutants fuzz
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,7 @@ test-end-to-end: deps-test build .build-test/release/needletail-bench .build-tes
 	$(PEERS) Tests/EndToEnd/differential.py --server $(PRODUCTS)/needletail --per-round 2000 --seconds 15 --peer pip
 	$(PEERS) Tests/EndToEnd/etcdctl.py --server $(PRODUCTS)/needletail
 	$(PEERS) Tests/EndToEnd/clients.py --server $(PRODUCTS)/needletail
+	$(PEERS) Tests/EndToEnd/reflection.py --server $(PRODUCTS)/needletail
 	$(PEERS) Tests/EndToEnd/kubernetes.py --server $(PRODUCTS)/needletail
 	$(PEERS) Tests/EndToEnd/abuse.py --server $(PRODUCTS)/needletail --seconds 1
 
@@ -67,6 +68,9 @@ bench: deps-test build ## Engine and server benchmarks beside their peers, small
 
 lint: ## Check the style of every Swift file
 	$(SWIFT) format lint -s -r $(SOURCES)
+
+descriptors: deps-test ## Write again what gRPC's reflection service tells, after a change in proto/
+	.ci/descriptors
 
 sanitize: deps-test ## The Swift tests under the address and the thread sanitizer, and readers beside a writer for a minute
 	ASAN_OPTIONS=detect_leaks=0 $(SWIFT) test --sanitize=address --scratch-path .build-asan $(SANITIZED) --no-parallel

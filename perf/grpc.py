@@ -1,21 +1,22 @@
 #!/usr/bin/env python3
-"""etcd's wire, one light driver: what a request costs etcd 3.4, etcd 3.5 and Needletail, measured in turns in one run.
+"""etcd's wire: what requests cost etcd 3.4, etcd 3.5 and Needletail, measured in turns in one run.
 
-usage: perf/grpc.py [--keys 100000] [--reps 3] [--quick] [--server .build/release/needletail] [--out FILE]
-       perf/grpc.py --keys 1000000        the recorded size
+usage: perf/grpc.py [--keys 100000] [--reps 3] [--quick] [--server .build/release/needletail] [--record]
+       perf/grpc.py --keys 1000000 --record        the recorded size; writes perf/results/DATE-COMMIT-grpc.{jsonl,txt}
 
-The driver of the requests is h2load (Debian's nghttp2-client), which sends one prepared gRPC call over and over, so that the client costs
-the same whoever answers; the server's CPU time comes from /proc. Everything else (loading, watchers, restart) goes through the
-client of the end to end tests. Each test runs on each server before the next repetition; the table shows medians. Data lie in the
-temporary folder, which should be on a disk. `--out` appends JSON lines as docs/benchmarks.md describes them.
+Gets and puts at several depths are `needletail-bench server`'s, which this runs first: a light client in Swift, random keys. All else is
+measured here through the client of the end to end tests, one call after the other, each test on each server before the next repetition:
+loading, memory after it, restarts, large ranges, watchers. The server's CPU time is the scheduler's, of all its threads; that of the
+client is none of it, its latencies are (an answer of 3 MB takes this one some milliseconds). The table shows medians. Where there are
+two processors or more, the client has the last one for itself. Data lie in the temporary folder, which should be on a disk.
 """
 
 import argparse
 import json
 import os
 import platform
-import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -46,50 +47,21 @@ def value(index):
 
 
 class Test:
-    """One prepared call, and how many of it at a time."""
+    """One call, and how many of it one after the other."""
 
-    def __init__(self, name, path, message, request, connections, depth, count):
-        self.name, self.path, self.connections, self.depth, self.count = name, path, connections, depth, count
-        self.body = SCHEMA.encode(message, request)
+    def __init__(self, name, request, count):
+        self.name, self.count = name, count
+        self.body = SCHEMA.encode("RangeRequest", request | {"serializable": True})
 
 
-def tests(keys, quick):
+def tests(quick):
     scale = 4 if quick else 1
-    one = {"key": key(keys // 2)}
-    local, put = one | {"serializable": True}, one | {"value": value(7)}
     whole = {"key": b"/registry/", "range_end": b"/registry0"}
     return [
-        Test("range serializable", RANGE, "RangeRequest", local, 1, 1, 8_000 // scale),
-        Test("range serializable", RANGE, "RangeRequest", local, 64, 16, 60_000 // scale),
-        Test("range linearizable", RANGE, "RangeRequest", one, 1, 1, 8_000 // scale),
-        Test("range linearizable", RANGE, "RangeRequest", one, 64, 16, 60_000 // scale),
-        Test("put", PUT, "PutRequest", put, 1, 1, 2_000 // scale),
-        Test("put", PUT, "PutRequest", put, 64, 16, 30_000 // scale),
-        Test("range of 10,000 keys", RANGE, "RangeRequest", whole | {"limit": 10_000, "serializable": True}, 1, 1, 40 // scale),
-        Test("limit 1 of all", RANGE, "RangeRequest", whole | {"limit": 1, "serializable": True}, 1, 1, 20 // scale),
-        Test("count of all", RANGE, "RangeRequest", whole | {"count_only": True, "serializable": True}, 1, 1, 20 // scale),
+        Test("range of 10,000 keys", whole | {"limit": 10_000}, 40 // scale),
+        Test("limit 1 of all", whole | {"limit": 1}, 20 // scale),
+        Test("count of all", whole | {"count_only": True}, 20 // scale),
     ]
-
-
-def h2load(test, port, folder):
-    """(requests/s, mean latency in µs) of one run; every call must have been answered."""
-    path = os.path.join(folder, "body")
-    with open(path, "wb") as file:
-        file.write(b"\0" + len(test.body).to_bytes(4, "big") + test.body)
-    command = ["h2load", "-n", str(test.count), "-c", str(test.connections), "-m", str(test.depth), "-t", "1", "-d", path]
-    command += ["-w", "30", "-W", "30", "-H", "content-type: application/grpc", "-H", "te: trailers"]
-    done = subprocess.run(command + [f"http://127.0.0.1:{port}{test.path}"], capture_output=True, text=True, timeout=600)
-    rate = re.search(r"([\d.]+) req/s", done.stdout)
-    succeeded = re.search(r"(\d+) succeeded", done.stdout)
-    times = re.search(r"time for request:\s+\S+\s+\S+\s+(\S+)", done.stdout)
-    if not rate or not succeeded or int(succeeded[1]) != test.count:
-        raise RuntimeError(f"{test.name}: {done.stdout[-800:]} {done.stderr[-300:]}")
-    return float(rate[1]), microseconds(times[1])
-
-
-def microseconds(text):
-    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s)", text).groups()
-    return float(number) * {"us": 1, "ms": 1e3, "s": 1e6}[unit]
 
 
 class Server:
@@ -119,19 +91,28 @@ class Server:
         self.record("memory after load, MiB", self.store.memory() / 2**20)
         self.record("of it beyond the page cache, MiB", self.store.memory("RssAnon") / 2**20)
 
-    def restart(self):
-        self.store.stop()
+    def restart(self, kind, name):
+        self.store.stop(kind)
         self.store.start()
-        self.store.wait_until_ready(120)
-        self.record("restart to first answer, ms", (time.monotonic() - self.store.started) * 1000)
+        self.store.wait_until_ready(120, pause=0.001)
+        self.record(f"{name}, ms", (time.monotonic() - self.store.started) * 1000)
 
-    def check(self, test):
-        """The call does what is measured."""
+    def measure(self, test, rep, write):
         with grpc.Connection(self.store.port, timeout=120) as connection:
-            code, message, answer = connection.call(test.path, test.body)
-        if code or (test.path == RANGE and not SCHEMA.decode("RangeResponse", answer).get("count")):
-            raise RuntimeError(f"{self.name}: {test.name}: {code} {message}")
-        return len(answer)
+            code, message, answer = connection.call(RANGE, test.body)
+            if code or not SCHEMA.decode("RangeResponse", answer).get("count"):
+                raise RuntimeError(f"{self.name}: {test.name}: {code} {message}")
+            begun, cpu = time.monotonic(), self.store.cpu_seconds()
+            for _ in range(test.count):
+                connection.call(RANGE, test.body)
+            mean = (time.monotonic() - begun) / test.count * 1e6
+        cost = (self.store.cpu_seconds() - cpu) / test.count * 1e6
+        self.record(test.name + ": µs CPU", cost)
+        self.record(test.name + ": µs in all", mean)
+        write({
+            "suite": "grpc", "server": self.name, "face": "grpc", "test": test.name, "connections": 1, "depth": 1, "rep": rep,
+            "mean_us": mean, "server_cpu_us_per_request": cost, "config": {"answer_bytes": len(answer), "requests": test.count},
+        })
 
     def watchers(self, count=1000, puts=50):
         """That many watchers of one key on ten streams; what a put costs when all have been told."""
@@ -168,79 +149,103 @@ class Server:
 def machine():
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         model = next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), platform.machine())
-    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    return {"machine": model, "cpus": os.cpu_count(), "kernel": platform.release(), "commit": commit, "driver": "h2load"}
+    return {"machine": model, "cpus": os.cpu_count(), "kernel": platform.release(), "commit": commit()}
 
 
-def measure(servers, options, folder, write):
+def commit():
+    return subprocess.run(["git", "-C", ROOT, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True).stdout.strip()
+
+
+def gets_and_puts(options, programs, out):
+    """needletail-bench's own run; its table goes to standard error as it comes, and to the end of ours."""
+    names = [name for name, program in zip(("etcd", "etcd2"), programs) if program]
+    command = [options.bench, "server", "--servers", ",".join(["needletail-grpc"] + names), "--needletail", options.server]
+    command += [word for name, program in zip(("etcd", "etcd2"), programs) if program for word in (f"--{name}", program)]
+    command += ["--loads", "1x1,8x1,64x16", "--reps", str(options.reps), "--seconds", "0.5" if options.quick else "3"]
+    command += ["--n", str(min(options.keys, 100_000)), "--out", out]
+    print("gets and puts: needletail-bench", *command[1:], file=sys.stderr, flush=True)
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=3600)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    text = done.stderr
+    return text[text.rindex("\nn = ") + 1 :]
+
+
+def pin(servers):
+    """The client on the last processor, the servers on the others: they inherit what is set when they start."""
+    count = os.cpu_count()
+    if count >= 2:
+        os.sched_setaffinity(0, set(range(count - 1)) if servers else {count - 1})
+
+
+def measure(servers, options, write):
     for server in servers:
         print(f"loading {options.keys:,} keys into {server.name}", file=sys.stderr, flush=True)
         server.load(options.keys)
-    for server in servers:
-        server.restart()
     for rep in range(options.reps):
-        for test in tests(options.keys, options.quick):
-            print(f"repetition {rep + 1}: {test.name}, {test.connections} × {test.depth}", file=sys.stderr, flush=True)
+        for kind, name in ((signal.SIGTERM, "restart to first answer"), (signal.SIGKILL, "the same after SIGKILL")):
             for server in servers:
-                server.bytes = server.check(test)
-                cpu = server.store.cpu_seconds()
-                rate, mean = h2load(test, server.store.port, folder)
-                cost = (server.store.cpu_seconds() - cpu) / test.count * 1e6
-                name = f"{test.name}, {test.connections} × {test.depth}"
-                server.record(name + ": µs CPU", cost)
-                server.record(name + ": requests/s", rate)
-                write({
-                    "suite": "grpc", "server": server.name, "face": "grpc", "test": test.name, "connections": test.connections,
-                    "depth": test.depth, "rep": rep, "requests_per_s": rate, "mean_us": mean, "server_cpu_us_per_request": cost,
-                    "config": {"keys": options.keys, "answer_bytes": server.bytes, "requests": test.count},
-                })
+                pin(servers=True)
+                server.restart(kind, name)
+                pin(servers=False)
+        for test in tests(options.quick):
+            print(f"repetition {rep + 1}: {test.name}", file=sys.stderr, flush=True)
+            for server in servers:
+                server.measure(test, rep, write)
+        print(f"repetition {rep + 1}: watchers", file=sys.stderr, flush=True)
         for server in servers:
             server.watchers()
 
 
 def table(servers):
-    """Medians, and how many times the last server, Needletail, is better or worse than the first."""
-    print(f"{'':44}" + "".join(f"{server.name:>14}" for server in servers) + "".join(f"{'÷ ' + one.name:>16}" for one in servers[:-1]))
+    """Medians, and those of the others by Needletail's, which is the last."""
+    lines = [f"{'':44}" + "".join(f"{one.name:>14}" for one in servers) + "".join(f"{'÷ ' + one.name:>16}" for one in servers[:-1])]
     for what in servers[0].figures:
         medians = [statistics.median(server.figures[what]) for server in servers]
         ratios = [one / medians[-1] if medians[-1] else float("inf") for one in medians[:-1]]
-        print(f"{what:44}" + "".join(f"{median:14,.1f}" for median in medians) + "".join(f"{ratio:16.2f}" for ratio in ratios))
+        lines.append(f"{what:44}" + "".join(f"{one:14,.1f}" for one in medians) + "".join(f"{one:16.2f}" for one in ratios))
+    return "\n".join(lines) + "\n"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keys", type=int, default=100_000)
     parser.add_argument("--reps", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="a quarter of the requests")
+    parser.add_argument("--quick", action="store_true", help="a fraction of the requests")
     parser.add_argument("--server", default=os.path.join(ROOT, ".build", "release", "needletail"))
-    parser.add_argument("--out", help="append JSON lines to this file")
+    parser.add_argument("--bench", default=os.path.join(ROOT, ".build", "release", "needletail-bench"))
+    parser.add_argument("--record", action="store_true", help="write perf/results/DATE-COMMIT-grpc.{jsonl,txt}")
     options = parser.parse_args()
-    if not shutil.which("h2load"):
-        sys.exit("grpc.py: there is no h2load; `make deps-test` installs it (Debian's nghttp2-client)")
     folder = tempfile.mkdtemp(prefix="needletail-grpc-")
-    out = open(options.out, "a", encoding="utf-8") if options.out else None
-
-    def write(line):
-        if out:
-            out.write(json.dumps(line, ensure_ascii=False) + "\n")
-
-    write(machine())
     programs = [stores.debian_etcd(), stores.pip_etcd()]
-    servers = [Server("etcd " + ".".join(map(str, stores.etcd_version(one))), one, folder) for one in programs if one]
-    servers.append(Server("needletail", options.server, folder))
+    servers, lines = [], [machine() | {"suite": "grpc", "config": {"keys": options.keys, "value_bytes": len(value(0))}}]
     try:
-        measure(servers, options, folder, write)
+        bench_lines = os.path.join(folder, "bench.jsonl")
+        text = gets_and_puts(options, programs, bench_lines)
+        pin(servers=True)
+        for program in programs:
+            if program:
+                servers.append(Server("etcd " + ".".join(map(str, stores.etcd_version(program))), program, folder))
+        servers.append(Server("needletail", options.server, folder))
+        pin(servers=False)
+        measure(servers, options, lines.append)
         for server in servers:
             for what, figures in server.figures.items():
-                if "×" not in what:
-                    write({"suite": "grpc", "server": server.name, "test": what, "value": statistics.median(figures)})
-        table(servers)
+                lines.append({"suite": "grpc", "server": server.name, "test": what, "value": statistics.median(figures)})
+        text += "\n" + table(servers)
+        print(text)
+        if options.record:
+            stamp = os.path.join(ROOT, "perf", "results", time.strftime("%Y-%m-%dT%H%M%SZ-", time.gmtime()) + commit() + "-grpc")
+            with open(stamp + ".jsonl", "w", encoding="utf-8") as out, open(bench_lines, encoding="utf-8") as bench:
+                out.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+                out.write(bench.read())
+            with open(stamp + ".txt", "w", encoding="utf-8") as out:
+                out.write(text)
+            print(f"written: {stamp}.{{jsonl,txt}}")
     finally:
         for server in servers:
             server.store.remove()
         shutil.rmtree(folder, ignore_errors=True)
-        if out:
-            out.close()
 
 
 if __name__ == "__main__":

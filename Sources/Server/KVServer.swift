@@ -145,13 +145,17 @@ package final class KVServer: Sendable {
     try snapshots.read(request, isSealed: true, reply: reply)
   }
 
-  /// Nobody wants the rest of a snapshot.
-  package func finishSnapshot(_ request: SnapshotRequest) { snapshots.letGo(request) }
+  /// Nobody wants the rest of a snapshot that was asked for, or would have been next.
+  package func finishSnapshot(_ request: SnapshotRequest) {
+    guard request.snapshotID != 0 else { return }
+    snapshots.letGo(request)
+  }
 
   /// Gives free space back to the file system, as far as nobody needs it. The answer, which is empty as etcd's, comes
   /// through the reply sink.
   package func defragment(reply: ReplyAddress) throws(StatusError) { try checkpoints.askToShrink(reply: reply) }
 
+  /// The size is judged last, as in etcd: who sends what is wrong besides hears of that.
   func propose(
     _ tag: CommandTag, _ body: UnsafeRawBufferPointer, _ reply: ReplyAddress?
   ) throws(StatusError) {

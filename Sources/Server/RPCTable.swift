@@ -35,11 +35,14 @@ package enum RPC: UInt8, CaseIterable, Sendable {
   case leader
   case observe
   case resign
+  case healthWatch
+  case reflect
+  case reflectAlpha
 
   package static var count: Int { allCases.count }
 
-  /// Its number in the native protocol's frames.
-  package var method: Method {
+  /// Its number in the native protocol's frames; nil where that does not have it.
+  package var method: Method? {
     switch self {
     case .range: .range
     case .put: .put
@@ -73,8 +76,12 @@ package enum RPC: UInt8, CaseIterable, Sendable {
     case .leader: .leader
     case .observe: .observe
     case .resign: .resign
+    case .healthWatch, .reflect, .reflectAlpha: nil
     }
   }
+
+  /// The same for an answer's address: 0 where there is none, which no call has.
+  package var methodNumber: UInt16 { method?.rawValue ?? 0 }
 
   /// Nil for a method that this server does not have.
   @inline(__always)
@@ -126,7 +133,9 @@ package enum RPC: UInt8, CaseIterable, Sendable {
     case .memberList, .memberAdd, .memberRemove, .memberUpdate, .memberPromote: "etcdserverpb.Cluster"
     case .lock, .unlock: "v3lockpb.Lock"
     case .campaign, .proclaim, .leader, .observe, .resign: "v3electionpb.Election"
-    case .health: "grpc.health.v1.Health"
+    case .health, .healthWatch: "grpc.health.v1.Health"
+    case .reflect: "grpc.reflection.v1.ServerReflection"
+    case .reflectAlpha: "grpc.reflection.v1alpha.ServerReflection"
     }
   }
 
@@ -137,7 +146,7 @@ package enum RPC: UInt8, CaseIterable, Sendable {
     case .deleteRange: "DeleteRange"
     case .txn: "Txn"
     case .compact: "Compact"
-    case .watch: "Watch"
+    case .watch, .healthWatch: "Watch"
     case .leaseGrant: "LeaseGrant"
     case .leaseRevoke: "LeaseRevoke"
     case .leaseKeepAlive: "LeaseKeepAlive"
@@ -164,6 +173,7 @@ package enum RPC: UInt8, CaseIterable, Sendable {
     case .leader: "Leader"
     case .observe: "Observe"
     case .resign: "Resign"
+    case .reflect, .reflectAlpha: "ServerReflectionInfo"
     }
   }
 
@@ -177,7 +187,15 @@ package enum RPC: UInt8, CaseIterable, Sendable {
   }
 
   /// True where answers are a stream, of most of them requests too: a call lasts as long as its client likes.
-  package var isStream: Bool { self == .watch || self == .leaseKeepAlive || self == .observe }
+  package var isStream: Bool {
+    switch self {
+    case .watch, .leaseKeepAlive, .observe, .healthWatch, .reflect, .reflectAlpha: true
+    default: false
+    }
+  }
+
+  /// True where another thread sends on the stream by itself, within a budget.
+  package var hasSender: Bool { self == .watch || self == .observe }
 
   /// True where the one answer comes when others have done something: the address that it goes to must say so.
   package var isPatient: Bool { self == .lock || self == .campaign }
@@ -193,8 +211,8 @@ package enum RPC: UInt8, CaseIterable, Sendable {
   /// What etcd's metrics call the kind of the call.
   package var grpcType: String {
     switch self {
-    case .watch, .leaseKeepAlive: "bidi_stream"
-    case .observe, .rangeStream, .snapshot: "server_stream"
+    case .watch, .leaseKeepAlive, .reflect, .reflectAlpha: "bidi_stream"
+    case .observe, .healthWatch, .rangeStream, .snapshot: "server_stream"
     default: "unary"
     }
   }

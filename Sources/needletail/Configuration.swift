@@ -49,11 +49,11 @@ struct Configuration {
     advertisedURLs = flags.list("advertise-client-urls") ?? clientAddresses.map(\.description)
     log = try LogConfiguration(flags)
     http = try Configuration.http(flags)
-    http2 = try Configuration.http2(flags)
     peerURLs = flags.list("initial-advertise-peer-urls") ?? ["http://localhost:2380"]
     txnOperationsMax = try flags.integer("max-txn-ops", in: 1...1 << 20) ?? 128
     autoCompaction = try flags.autoCompaction()
     requestBytesMax = try flags.integer("max-request-bytes", in: 1...FrameLimits.requestBodyBytes) ?? 1_572_864
+    http2 = try Configuration.http2(flags, requestBytes: requestBytesMax)
     checkpointBytes = (try flags.integer("checkpoint-mib", in: 1...1 << 20) ?? 64) << 20
     checkpointEntries = try flags.integer("snapshot-count", in: 0...Int.max) ?? 0
     slowRequest_ms = try flags.milliseconds("warning-unary-request-duration") ?? 300
@@ -118,8 +118,10 @@ struct Configuration {
     return options
   }
 
-  private static func http2(_ flags: FlagValues) throws(FlagError) -> HTTP2Limits {
+  private static func http2(_ flags: FlagValues, requestBytes: Int) throws(FlagError) -> HTTP2Limits {
     var limits = HTTP2Limits()
+    // etcd's rule: what is around a request in its message may be so large.
+    limits.messageBytes = requestBytes + 512 << 10
     if let streams = try flags.integer("max-concurrent-streams", in: 1...Int(UInt32.max)) {
       limits.streams = UInt32(clamping: streams)
     }

@@ -2,6 +2,7 @@
 the answers compared but for ids, times, sizes and versions; then the client library etcd3gw, as its README shows it."""
 
 import base64
+import hashlib
 import http.client
 import json
 import os
@@ -195,6 +196,24 @@ def compare(report, ours, theirs):
         report.check(ask(ours, "POST", prefix + "kv/range", '{"key":"bg=="}')[0] == 200, f"{prefix} is the same")
 
 
+def snapshots(report, ours, theirs):
+    """Whole files, as the same messages: what is in them is each server's own. The last 32 bytes are the digest of all before."""
+    for name, port in (("needletail", ours), ("etcd", theirs)):
+        status, body, _ = ask(port, "POST", "/v3/maintenance/snapshot", "{}", timeout=60)
+        parts = [json.loads(line)["result"] for line in body.splitlines()] if status == 200 else []
+        blobs = [base64.b64decode(part["blob"]) for part in parts]
+        file, left = b"".join(blobs), sum(map(len, blobs))
+        told = []
+        for part, blob in zip(parts, blobs):
+            left -= len(blob)
+            told.append(int(part.get("remaining_bytes", left)))
+            # etcd counts the digest among them or not, as its version is; Needletail does.
+            told[-1] -= left if told[-1] == left or name == "needletail" else left - 32
+        good = file[-32:] == hashlib.sha256(file[:-32]).digest() and len(file) % 512 == 32 and not any(told)
+        good &= max(map(len, blobs), default=0) <= 32 << 10 and all(set(part) <= {"header", "remaining_bytes", "blob"} for part in parts)
+        report.check(good, f"a snapshot of {name}", f"{status} {len(file)} bytes in {len(parts)}, {told[-3:]}, {body[:200]!r}")
+
+
 def metrics(report, ours, theirs):
     """Names that dashboards use, by etcd 3.4 or by what came later."""
     def names(port):
@@ -358,6 +377,7 @@ def run(report, programs, folder, options, rng):
         if shutil.which("etcd"):
             etcd = Etcd(folder)
             compare(report, server.port, etcd.port)
+            snapshots(report, server.port, etcd.port)
             metrics(report, server.port, etcd.port)
         else:
             report.skip("etcd's answers", "Debian's etcd-server is not installed: make deps-test")

@@ -14,13 +14,15 @@ final class RunningServer: @unchecked Sendable {
   let group: ReactorGroup
   let port: UInt16
   let transports: [String]
+  let metrics: [ThreadMetrics]
   private let lock = NSLock()
   private var isStopped = false
 
   /// On a directory of its own unless one is given.
   init(
     _ kind: ReactorKind, reactors count: Int = 2, limits: ReactorLimits = ReactorLimits(), directory: String? = nil,
-    port wanted: UInt16 = 0, http: HTTPOptions = HTTPOptions(), _ adjust: (inout NodeOptions) -> Void = { _ in }
+    port wanted: UInt16 = 0, http: HTTPOptions = HTTPOptions(), http2: HTTP2Limits = HTTP2Limits(),
+    _ adjust: (inout NodeOptions) -> Void = { _ in }
   ) throws {
     temporary = try TemporaryDirectory()
     path = directory ?? temporary.path
@@ -39,13 +41,13 @@ final class RunningServer: @unchecked Sendable {
     port = UInt16(reactors.ports[0])
     let figures = ServerFigures()
     figures.sample(node.database)
-    let metrics = (0..<count).map { _ in ThreadMetrics() }
+    metrics = (0..<count).map { _ in ThreadMetrics() }
     let page = MetricsPage(
       node.status, figures: figures, group: group, threads: metrics, quotaBytes: 0,
       watch: node.watch.figures)
     let context = FaceContext(
       server: node.server, metrics: page, figures: figures, latch: node.latch, logger: logger,
-      requestBytesMax: 1_572_864, slowRequest_ms: 300, http: http)
+      requestBytesMax: 1_572_864, slowRequest_ms: 300, http2: http2, http: http)
     try node.start()
     transports = try reactors.start(context, metrics: metrics) { _ in }
   }

@@ -68,6 +68,7 @@ import Testing
       (GRPCPath.range, [], 3, "etcdserver: key is not provided"),
       (GRPCPath.put, putBody("", [1]), 3, "etcdserver: key is not provided"),
       (GRPCPath.put, putBody("k", large), 3, "etcdserver: request is too large"),
+      (GRPCPath.put, putBody("", large), 3, "etcdserver: key is not provided"),
       (
         GRPCPath.put, [UInt8](repeating: 1, count: 3 << 20), 8,
         "grpc: received message larger than max (3145728 vs. 2097152)"

@@ -3,6 +3,7 @@ import Foundation
 import Glibc
 import NeedletailRPC
 import NeedletailServer
+import NeedletailSnapshot
 import Testing
 
 private func post(_ path: String, _ body: String, _ fields: String = "") -> String {
@@ -68,6 +69,40 @@ extension PlainSocket {
       try socket.send(Array(bytes[cut...]))
       #expect(try settled(socket.text()) == settled(whole), "cut at \(cut)")
     }
+  }
+
+  /// Line by line, as etcd's messages; what is sent behind it is answered behind it, and one that is given up leaves nothing.
+  @Test(arguments: [ReactorKind.epoll, .ioUring]) func aSnapshotIsStreamed(_ kind: ReactorKind) throws {
+    let server = try RunningServer(kind)
+    defer { server.stop() }
+    for i in 0..<60 {
+      let value = Data((0..<20_000).map { _ in UInt8.random(in: 0...255) }).base64EncodedString()
+      #expect(codes(try ask(server, post("kv/put", #"{"key":"\#(base64("k\(i)"))","value":"\#(value)"}"#))) == ["200"])
+    }
+    for request in [post("maintenance/snapshot", "{}"), post("maintenance/snapshot", "")] {
+      let answers = try ask(server, request + post("kv/range", #"{"key":"a2V5"}"#))
+      #expect(codes(answers) == ["200", "200"])
+      var file = Data()
+      var left: [Int] = []
+      for line in answers.components(separatedBy: #"{"result":"#).dropFirst() {
+        let blob = try #require(line.components(separatedBy: #""blob":""#).last?.prefix { $0 != "\"" })
+        let bytes = try #require(Data(base64Encoded: String(blob)))
+        #expect(!bytes.isEmpty && bytes.count <= 32 << 10)
+        file += bytes
+        let rest = line.components(separatedBy: #""remaining_bytes":""#).dropFirst().first?.prefix { $0 != "\"" }
+        if let rest, let count = Int(rest) { left.append(count + file.count) }
+      }
+      #expect(file.count > 1_200_000 && left.allSatisfy { $0 == file.count })
+      let folder = try TemporaryDirectory()
+      try file.write(to: URL(fileURLWithPath: folder.path + "/snapshot"))
+      try SnapshotReader(folder.path + "/snapshot").verify()
+    }
+    let socket = try PlainSocket(server.port)
+    try socket.send(post("maintenance/snapshot", "{}"))
+    _ = try socket.receive(exactly: 1_000)
+    withExtendedLifetime(socket) {}
+    let refused = try ask(server, post("maintenance/snapshot", "["))
+    #expect(codes(refused) == ["500"])
   }
 
   @Test func manyPipelinedWritesAreAnsweredInOrder() throws {

@@ -63,8 +63,13 @@ import Testing
     let next = SeenWatch(key: bytes("k"), start: 11)
     let ahead = SeenWatch(key: bytes("k"), start: 14)
     try begin([now, past, oldest, gone, next, ahead], on: stream, running)
-    for i in 11...15 { _ = try running.put(bytes("k"), [UInt8(i)]) }
     let box = running.sink.streams
+    // Progress is told to all of a stream: not while one of them begins later.
+    try running.send(WatchRequestView.progress.encoded(), on: stream)
+    for i in 11...12 { _ = try running.put(bytes("k"), [UInt8(i)]) }
+    #expect(box.wait { now.events.count == 2 && past.events.count == 5 } && box.locked { stream.progress } == 0)
+    for i in 13...15 { _ = try running.put(bytes("k"), [UInt8(i)]) }
+    #expect(box.wait { stream.progress >= 13 })
     #expect(box.wait { ahead.events.count == 2 && next.events.count == 5 && gone.isCancelled })
     #expect(try running.waitForProgress(stream, to: 15))
     #expect(now.events.map(\.kv.modRevision) == [11, 12, 13, 14, 15])

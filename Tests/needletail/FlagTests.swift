@@ -1,5 +1,6 @@
 // The server's command line, variables and configuration file, read as etcd reads them.
 import Foundation
+import NeedletailRPC
 import NeedletailServer
 import Testing
 
@@ -65,6 +66,24 @@ private func refusal(of words: [String], environment: [String: String] = [:]) ->
     #expect(extra?.description.contains("'false' is not a valid flag") == true && extra?.status == 1)
     let variable = refusal(environment: ["ETCD_MAX_TXN_OPS": "abc"])
     #expect(variable?.description.contains("\"abc\" for ETCD_MAX_TXN_OPS") == true && variable?.status == 1)
+  }
+
+  @Test func gRPCsLimits() throws {
+    func limits(_ words: String...) throws -> HTTP2Limits {
+      try Configuration(
+        FlagValues(words, environment: [:], table: .server) { (_) throws(FlagError) in try ConfigFile([]) }
+      ).http2
+    }
+    let standard = try limits()
+    #expect(standard.messageBytes == 1_572_864 + 524_288 && standard.streams == 256)
+    #expect(standard.pingInterval_ms == 5_000 && standard.keepAlive_ms == 7_200_000)
+    #expect(standard.keepAliveAnswer_ms == 20_000)
+    let given = try limits(
+      "--max-request-bytes=1000", "--max-concurrent-streams=7", "--grpc-keepalive-min-time=1s",
+      "--grpc-keepalive-interval=2s", "--grpc-keepalive-timeout=3s")
+    #expect(given.messageBytes == 1_000 + 524_288 && given.streams == 7 && given.pingInterval_ms == 1_000)
+    #expect(given.keepAlive_ms == 2_000 && given.keepAliveAnswer_ms == 3_000)
+    #expect(try limits("--grpc-keepalive-interval=0").keepAlive_ms > 1 << 39)
   }
 
   @Test func whatCannotBeKeptIsRefused() {

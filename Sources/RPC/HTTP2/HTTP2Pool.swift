@@ -22,6 +22,9 @@ package struct HTTP2Pool {
   private static var freeMax: Int { 1024 }
   /// Of all sessions.
   var waitingBytes = 0
+  /// Bytes of messages since whoever counts them took these: as they are read, and as they are made.
+  package var receivedBytes = 0
+  package var sentBytes = 0
   /// The reactor's clock, as of this batch.
   package var now_ns: UInt64 = 0
   var now_ms: UInt64 { now_ns / 1_000_000 }

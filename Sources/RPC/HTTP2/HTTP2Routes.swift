@@ -64,11 +64,14 @@ package struct HTTP2Route {
   package var number: UInt16 = 0
   /// Whether messages are served one by one as they come, or all together when the client has sent its last.
   package var isStream = false
+  /// Whether who answers on it has a budget, and sends no more while the client takes nothing.
+  package var hasBudget = false
 
   package init() {}
 
-  package init(number: UInt16, isStream: Bool) {
+  package init(number: UInt16, isStream: Bool, hasBudget: Bool) {
     self.number = number
     self.isStream = isStream
+    self.hasBudget = hasBudget
   }
 }

@@ -82,6 +82,7 @@ extension HTTP2Session {
       return dropMessage(at)
     }
     GRPCPrefix.store(size &- GRPCPrefix.byteCount, to: start + at + frameHeadSize)
+    state.pointee.pool.pointee.sentBytes &+= size &- GRPCPrefix.byteCount
     stream.pointee.active_ms = state.pointee.pool.pointee.now_ms
     if isLast { stream.pointee.flags.insert(.ending) }
     if _slowPath(!stream.pointee.flags.contains(.begun)) {
@@ -109,10 +110,13 @@ extension HTTP2Session {
   }
 
   /// Appends bytes of a message whose head the face wrote itself: of one that is made in pieces. They wait for the windows.
-  package func hold(_ stream: HTTP2StreamPointer, _ write: (inout OutBuffer) -> Void) {
+  /// With `begins` a message's prefix is the first of them.
+  package func hold(_ stream: HTTP2StreamPointer, begins: Bool, _ write: (inout OutBuffer) -> Void) {
     let before = stream.pointee.held.count
     write(&stream.pointee.held)
-    count(held: stream.pointee.held.count - before, stream)
+    let made = stream.pointee.held.count - before
+    if made > 0 { state.pointee.pool.pointee.sentBytes += begins ? made - GRPCPrefix.byteCount : made }
+    count(held: made, stream)
     resume(stream)
   }
 

@@ -25,7 +25,7 @@ package struct HTTP2SessionState {
   /// Of requests that are not served yet, of answers that wait for windows.
   var waitingBytes = 0
   var heldBytes = 0
-  /// The same without streams that last, whose senders have budgets of their own.
+  /// The same without streams whose senders have budgets of their own.
   var heldCallBytes = 0
   /// The face's: streams whose answers are made in pieces, and whether any waits to hear that its answers have left.
   var producing = 0
@@ -186,7 +186,7 @@ package struct HTTP2Session {
 
   func count(held bytes: Int, _ stream: HTTP2StreamPointer) {
     state.pointee.heldBytes += bytes
-    if !stream.pointee.route.isStream { state.pointee.heldCallBytes += bytes }
+    if !stream.pointee.route.hasBudget { state.pointee.heldCallBytes += bytes }
   }
 
   /// The open streams one by one. A look through them ends early where the stream it came to has closed meanwhile.

@@ -63,6 +63,8 @@ extension MessageTable {
     HashKVResponse: ResponseHeader header 1, uint32 hash 2, int64 compact_revision 3, int64 hash_revision 4
     DefragmentRequest:
     DefragmentResponse: ResponseHeader header 1
+    SnapshotRequest:
+    SnapshotResponse: ResponseHeader header 1, uint64 remaining_bytes 2, bytes blob 3
     MoveLeaderRequest: uint64 targetID 1
     MoveLeaderResponse: ResponseHeader header 1
     Member: uint64 ID 1, string name 2, repeated string peerURLs 3, repeated string clientURLs 4, bool isLearner 5

@@ -111,3 +111,31 @@ extension SnapshotResponseView: ProtoEncodable {
     writer.field(7, fileBytes)
   }
 }
+
+extension SnapshotResponseView {
+  /// etcd's largest blob.
+  private static var blobMax: Int { 32 << 10 }
+
+  /// The bytes as etcd's messages have them.
+  package func forEachPart(_ body: (SealedSnapshotPart) -> Void) {
+    var rest = blob
+    while !rest.isEmpty {
+      let piece = UnsafeRawBufferPointer(rebasing: rest.prefix(SnapshotResponseView.blobMax))
+      rest = UnsafeRawBufferPointer(rebasing: rest[piece.count...])
+      var part = SealedSnapshotPart()
+      part.header = header
+      part.blob = piece
+      let end = offset + UInt64(blob.count - rest.count)
+      part.remainingBytes = fileBytes > end ? fileBytes - end : 0
+      body(part)
+    }
+  }
+
+  /// What is asked for next; nil behind the last byte, with which the server lets the snapshot go.
+  package var following: SnapshotRequest? {
+    var next = SnapshotRequest()
+    next.snapshotID = snapshotID
+    next.offset = offset + UInt64(blob.count)
+    return fileBytes != 0 && next.offset >= fileBytes ? nil : next
+  }
+}

@@ -59,7 +59,7 @@ extension Faces {
     case .lock, .campaign:
       try waitForOthers(rpc, body, connection, reply)
       return false
-    case .range, .rangeStream, .watch, .observe:
+    case .range, .rangeStream, .watch, .observe, .healthWatch, .reflect, .reflectAlpha:
       throw StatusError(.internal, "needletail: \(rpc.name) is no call of one answer")
     }
     connection.pointee.deferAnswer()

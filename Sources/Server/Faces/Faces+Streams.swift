@@ -80,7 +80,7 @@ extension Faces {
     guard entry.waiting == 0 else { return }
     NativeStreams.of(connection)?.entries[id] = nil
     endAnswers(entry)
-    sendFrame(connection, entry.rpc.method.rawValue, FrameFlags.answer | FrameFlags.endOfStream, id) { _ in }
+    sendFrame(connection, entry.rpc.methodNumber, FrameFlags.answer | FrameFlags.endOfStream, id) { _ in }
     finished(entry, .ok, connection)
   }
 

@@ -95,7 +95,7 @@ package struct Faces: Handler {
       metrics: MetricsInterceptor(metrics),
       slowRequests: SlowRequestInterceptor(
         threshold_ms: context.slowRequest_ms, log: SlowRequestLog(context.logger)),
-      limits: LimitsInterceptor(requestBytesMax: context.requestBytesMax, writesMax: context.writesMax))
+      limits: LimitsInterceptor(writesMax: context.writesMax))
   }
 
   package mutating func close() {
@@ -119,6 +119,11 @@ package struct Faces: Handler {
       pinned = nil
     }
     chain.metrics.endBatch()
+    if http2.pointee.receivedBytes | http2.pointee.sentBytes != 0 {
+      chain.metrics.countMessages(received: http2.pointee.receivedBytes, sent: http2.pointee.sentBytes)
+      http2.pointee.receivedBytes = 0
+      http2.pointee.sentBytes = 0
+    }
   }
 
   /// The snapshot of this batch: every write that was acknowledged before a request of the batch was sent is in it.

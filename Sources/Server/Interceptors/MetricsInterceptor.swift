@@ -44,5 +44,8 @@ package struct MetricsInterceptor: Interceptor {
     }
   }
 
+  /// Of gRPC.
+  package func countMessages(received: Int, sent: Int) { metrics.countMessages(received: received, sent: sent) }
+
   package func free() { answered.deallocate() }
 }

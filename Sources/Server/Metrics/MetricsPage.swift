@@ -199,8 +199,15 @@ package final class MetricsPage: Sendable {
 
   private func network(_ page: inout MetricsText) {
     page.single(
-      "etcd_network_client_grpc_received_bytes_total", .counter, "Bytes received from clients.", sum(.receivedBytes))
-    page.single("etcd_network_client_grpc_sent_bytes_total", .counter, "Bytes sent to clients.", sum(.sentBytes))
+      "etcd_network_client_grpc_received_bytes_total", .counter, "Bytes of messages received over gRPC.",
+      threads.reduce(0) { $0 + $1.messageBytesReceived })
+    page.single(
+      "etcd_network_client_grpc_sent_bytes_total", .counter, "Bytes of messages sent over gRPC.",
+      threads.reduce(0) { $0 + $1.messageBytesSent })
+    page.single(
+      "needletail_received_bytes_total", .counter, "Bytes received from clients, whatever they speak.",
+      sum(.receivedBytes))
+    page.single("needletail_sent_bytes_total", .counter, "Bytes sent to them.", sum(.sentBytes))
     page.single(
       "needletail_connections", .gauge, "Client connections open.",
       UInt64(max(0, (0..<group.count).reduce(0) { $0 + group.connections($1) })))

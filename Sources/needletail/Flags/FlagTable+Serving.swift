@@ -47,9 +47,11 @@ extension FlagTable {
         "backend-bbolt-freelist-type", .text, "map", aliases: ["experimental-backend-bbolt-freelist-type"],
         .idle("there is no bbolt: free pages are bitmaps"), "The free list's form."),
       Flag("max-txn-ops", .integer, "128", "Most operations of one transaction."),
-      Flag("max-request-bytes", .integer, "1572864", "Largest request of a client."),
+      Flag(
+        "max-request-bytes", .integer, "1572864",
+        "Largest write of a client; gRPC messages may have 512 KiB more."),
       Flag("max-concurrent-streams", .integer, "256", "Most gRPC streams open at a time on one connection."),
-      Flag("grpc-keepalive-min-time", .duration, "5s", "Least time between a gRPC client's pings."),
+      Flag("grpc-keepalive-min-time", .duration, "5s", "Least time between a gRPC client's pings while it has calls."),
       Flag("grpc-keepalive-interval", .duration, "2h", "How often a quiet gRPC client is pinged; 0 is never."),
       Flag(
         "grpc-keepalive-timeout", .duration, "20s", "How long a ping's answer is waited for; 0 is for ever."),

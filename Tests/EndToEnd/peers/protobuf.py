@@ -51,7 +51,8 @@ class Schema:
     def __init__(self, folder=PROTO):
         self.messages, self.enums, self.methods = {}, {}, {}
         for name in sorted(os.listdir(folder)):
-            if name.endswith(".proto"):
+            # Messages of the native protocol alone have names that etcd's have, too.
+            if name.endswith(".proto") and name != "needletail.proto":
                 with open(os.path.join(folder, name), encoding="utf-8") as file:
                     self.read(file.read())
         for name, fields in self.messages.items():

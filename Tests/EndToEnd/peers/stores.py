@@ -94,7 +94,7 @@ class Store:
     def __exit__(self, *_):
         self.remove()
 
-    def wait_until_ready(self, timeout=30):
+    def wait_until_ready(self, timeout=30, pause=0.02):
         """Waits until a linearizable read is answered."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
@@ -106,7 +106,7 @@ class Store:
                         return self
             except (grpc.Broken, OSError):
                 pass
-            time.sleep(0.02)
+            time.sleep(pause)
         raise NoServer(f"{self.program} was not ready within {timeout} s:\n{self.log()[-2000:]}")
 
     def log(self):

@@ -106,7 +106,9 @@ extension Faces {
   mutating func unpacked(
     _ stream: HTTP2StreamPointer, _ message: UnsafeRawBufferPointer, _ isCompressed: Bool
   ) throws(StatusError) -> UnsafeRawBufferPointer {
-    isCompressed ? try unpack(stream, message) : message
+    let message = isCompressed ? try unpack(stream, message) : message
+    http2.pointee.receivedBytes &+= message.count
+    return message
   }
 
   @inline(never)
@@ -173,26 +175,6 @@ extension Faces {
     }
   }
 
-  /// grpc.health.v1: an empty name is the whole server's, and illness is an answer.
-  @inline(never)
-  private func checkHealth(_ body: UnsafeRawBufferPointer, into out: inout OutBuffer) throws(StatusError) {
-    do throws(ProtoError) {
-      var reader = ProtoReader(body)
-      while let tag = try reader.nextTag() {
-        guard tag.field == 1 else {
-          try reader.skip(tag)
-          continue
-        }
-        if try !reader.bytes(tag).isEmpty { throw ProtoError.invalidText(field: 1) }
-      }
-    } catch {
-      throw error == .invalidText(field: 1)
-        ? StatusError(.notFound, "unknown service") : server.malformed("HealthCheckRequest", error)
-    }
-    out.append(byte: 1 << 3)
-    out.append(byte: illness() == nil ? 1 : 2)
-  }
-
   @inline(never)
   private mutating func fail(
     _ session: HTTP2Session, _ stream: HTTP2StreamPointer, _ call: Call, _ error: StatusError
@@ -220,7 +202,7 @@ extension Faces {
   func address(_ session: HTTP2Session, _ stream: HTTP2StreamPointer, _ call: Call) -> ReplyAddress {
     let connection = session.connection
     return ReplyAddress(
-      reactor: reactor, method: call.rpc.method.rawValue, slot: connection.pointee.slot,
+      reactor: reactor, method: call.rpc.methodNumber, slot: connection.pointee.slot,
       generation: connection.pointee.generation, stream: UInt32(bitPattern: stream.pointee.id),
       requestBytes: UInt32(clamping: call.requestBytes), startedAt_ns: call.startedAt_ns)
   }

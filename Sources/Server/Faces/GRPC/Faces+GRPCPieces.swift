@@ -10,8 +10,6 @@ extension Faces {
   private static var entriesPerTurn: Int { 20_000 }
   /// Of one reactor: each pins a reader.
   private static var rangesMax: Int { 48 }
-  /// etcd's largest blob.
-  private static var blobMax: Int { 32 << 10 }
 
   @inline(never)
   mutating func beginRange(
@@ -40,10 +38,7 @@ extension Faces {
 
   /// The answer is over: its reader goes, or its snapshot.
   func letGo(_ entry: GRPCStream) {
-    if case .snapshot(var request, _) = entry.pieces, request.snapshotID != 0 {
-      request.isFinished = true
-      server.finishSnapshot(request)
-    }
+    if case .snapshot(let request, _) = entry.pieces { server.finishSnapshot(request) }
   }
 
   /// Makes the next pieces of all answers of the session that have room for them.
@@ -86,13 +81,13 @@ extension Faces {
         guard range.size <= Int(UInt32.max) else { throw .answerTooLarge(limit: Int(UInt32.max)) }
         entry.pieces = .range(range, form, isBegun: true)
         guard session.begin(stream) else { return true }
-        session.hold(stream) { $0.appendMessagePrefix(range.size) }
+        session.hold(stream, begins: true) { $0.appendMessagePrefix(range.size) }
       }
       guard session.begin(stream) else { return true }
       let before = stream.pointee.heldBytes
       var failure: MVCCError?
       var isLast = false
-      session.hold(stream) { out in
+      session.hold(stream, begins: form == .pieces) { out in
         do throws(MVCCError) {
           let isWhole = form == .measured
           isLast = isWhole ? try range.write(into: &out, bytesMax: Faces.pieceBytes) : try Faces.piece(range, &out)
@@ -168,32 +163,20 @@ extension Faces {
       return endStream(session, stream, entry, error)
     }
     guard session.begin(stream) else { return }
-    var rest = answer.blob
-    while !rest.isEmpty {
-      let blob = UnsafeRawBufferPointer(rebasing: rest.prefix(Faces.blobMax))
-      rest = UnsafeRawBufferPointer(rebasing: rest[blob.count...])
-      var message = SealedSnapshotPart()
-      message.header = answer.header
-      message.blob = blob
-      let end = answer.offset + UInt64(answer.blob.count - rest.count)
-      message.remainingBytes = answer.fileBytes > end ? answer.fileBytes - end : 0
-      session.hold(stream) { out in
+    answer.forEachPart { part in
+      session.hold(stream, begins: true) { out in
         let at = out.count
         out.appendMessagePrefix(0)
-        message.encode(to: &out)
-        out.setMessagePrefix(out.count - at - 5, at: at)
+        part.encode(to: &out)
+        out.setMessagePrefix(out.count - at - GRPCPrefix.byteCount, at: at)
       }
     }
-    var next = SnapshotRequest()
-    next.snapshotID = answer.snapshotID
-    next.offset = answer.offset + UInt64(answer.blob.count)
-    if answer.fileBytes != 0, next.offset >= answer.fileBytes {
-      // The server has let it go by itself.
+    if let next = answer.following {
+      entry.pieces = .snapshot(next: next, isAsked: false)
+    } else {
       entry.pieces = nil
       session.producing -= 1
       endStream(session, stream, entry, nil)
-    } else {
-      entry.pieces = .snapshot(next: next, isAsked: false)
     }
     session.pump()
   }

@@ -12,14 +12,14 @@ extension Faces {
       let entry: GRPCStream
       if let open = GRPCStream.of(stream) { entry = open } else { entry = try openStream(session, stream, rpc) }
       while case .message(let packed, let isCompressed) = session.message(stream) {
-        guard connection.pointee.mayAnswer else { return session.putBack(stream) }
+        guard connection.pointee.mayAnswer, session.mayServe else { return session.putBack(stream) }
         try take(session, stream, entry, try unpacked(stream, packed, isCompressed))
         session.took(stream, packed.count)
       }
       guard stream.pointee.flags.contains(.clientEnded) else { return }
       guard !session.hasRest(stream) else { throw GRPCFailure.cut }
-      // An observer's client says nothing more, and hears on.
-      if rpc == .observe {
+      // An observer's client says nothing more, and hears on; so does who watches health.
+      if rpc == .observe || rpc == .healthWatch {
         guard entry.hasBegun else { throw GRPCFailure.empty }
       } else if entry.waiting == 0 {
         endStream(session, stream, entry, nil)
@@ -36,7 +36,7 @@ extension Faces {
     _ session: HTTP2Session, _ stream: HTTP2StreamPointer, _ rpc: RPC
   ) throws(StatusError) -> GRPCStream {
     let call = Call(rpc, requestBytes: 0, startedAt_ns: now_ns)
-    let answers = rpc != .leaseKeepAlive ? ResponseStream(address(session, stream, call)) : nil
+    let answers = rpc.hasSender ? ResponseStream(address(session, stream, call)) : nil
     let entry = GRPCStream(rpc, startedAt_ns: now_ns, answers: answers)
     entry.own(stream)
     try chain.admit(call)
@@ -47,6 +47,11 @@ extension Faces {
     _ session: HTTP2Session, _ stream: HTTP2StreamPointer, _ entry: GRPCStream, _ body: UnsafeRawBufferPointer
   ) throws(StatusError) {
     guard body.count <= context.requestBytesMax else { throw StatusError.requestTooLarge }
+    switch entry.rpc {
+    case .healthWatch: return try watchHealth(session, stream, entry, body)
+    case .reflect, .reflectAlpha: return try reflect(session, stream, body)
+    default: break
+    }
     if let answers = entry.answers, entry.rpc == .observe {
       guard !entry.hasBegun else { return }
       try server.observe(body, on: answers)
@@ -146,21 +151,24 @@ extension Faces {
   /// Deadlines, requests and answers that make no progress, clients that are gone.
   mutating func lookAtSessions(_ table: inout ConnectionTable) {
     nextLook_ns = now_ns + 200_000_000
+    let status = servingStatus
     var next = HTTP2Pool.firstSession(http2)
     while let session = next {
       next = session.following
-      look(session)
+      look(session, status)
       table.touch(session.connection)
     }
   }
 
-  private mutating func look(_ session: HTTP2Session) {
+  private mutating func look(_ session: HTTP2Session, _ status: ServingStatus) {
     var next = session.firstOpen
     while let stream = next {
       next = session.open(after: stream)
       guard stream.pointee.flags.isDisjoint(with: [.answered, .ending]) else { continue }
       if stream.pointee.deadline_ns != 0, stream.pointee.deadline_ns <= now_ns {
         give(up: stream, StatusError.deadlineExceeded, session)
+      } else if stream.pointee.owner != nil, let entry = GRPCStream.of(stream) {
+        show(status, session, stream, entry)
       }
     }
     session.lookAtClock()
@@ -182,6 +190,7 @@ extension Faces {
     while let stream = next {
       next = session.open(after: stream)
       guard let entry = GRPCStream.of(stream), entry.rpc.isStream, !entry.isFinished else { continue }
+      show(.notServing, session, stream, entry)
       endStream(session, stream, entry, .stopped)
     }
     session.pump()

@@ -5,7 +5,7 @@ enum GRPCRoutes {
   static var all: HTTP2Routes {
     HTTP2Routes(
       RPC.allCases.map { rpc in
-        (rpc.path, HTTP2Route(number: UInt16(rpc.rawValue) + 1, isStream: rpc.isStream))
+        (rpc.path, HTTP2Route(number: UInt16(rpc.rawValue) + 1, isStream: rpc.isStream, hasBudget: rpc.hasSender))
       })
   }
 

@@ -12,10 +12,12 @@ final class GRPCStream {
   var unsentBytes = 0
   /// Messages that are answered one by one and are not answered yet.
   var waiting = 0
-  /// An observer's only message has come.
+  /// An observer's only message has come, or that of who watches health.
   var hasBegun = false
   /// Counted as handled.
   var isFinished = false
+  /// Of who watches health: what it was told last.
+  var shownStatus: ServingStatus?
   /// What is made in pieces, each when the one before has left.
   var pieces: GRPCPieces?
 

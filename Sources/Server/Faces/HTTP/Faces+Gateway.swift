@@ -137,7 +137,7 @@ extension Faces {
 
   func address(_ connection: ConnectionPointer, _ exchange: HTTPExchange, requestBytes: Int) -> ReplyAddress {
     ReplyAddress(
-      reactor: reactor, method: exchange.rpc.method.rawValue, slot: connection.pointee.slot,
+      reactor: reactor, method: exchange.rpc.methodNumber, slot: connection.pointee.slot,
       generation: connection.pointee.generation, stream: exchange.number,
       requestBytes: UInt32(clamping: requestBytes), startedAt_ns: exchange.startedAt_ns)
   }

@@ -16,7 +16,7 @@ extension Faces {
       return chain.finished(call, Outcome(code: error.code, answerBytes: 0), connection)
     }
     exchange.phase = .streaming
-    if exchange.rpc != .leaseKeepAlive {
+    if exchange.rpc.hasSender {
       exchange.answers = ResponseStream(address(connection, exchange, requestBytes: 0))
     }
     takeMessages(connection, exchange)
@@ -26,6 +26,10 @@ extension Faces {
   mutating func takeStreamed(
     _ connection: ConnectionPointer, _ exchange: HTTPExchange, _ bytes: UnsafeRawBufferPointer
   ) -> Int? {
+    if let next = exchange.snapshot, exchange.waiting == 0 {
+      continueSnapshot(connection, exchange, next)
+      guard HTTPConnection.of(connection)?.exchange === exchange else { return 0 }
+    }
     var taken = 0
     if !exchange.reader.isComplete {
       guard let count = readStreamed(connection, exchange, bytes) else { return bytes.count }
@@ -35,8 +39,8 @@ extension Faces {
     // Over: what follows is the next request.
     if HTTPConnection.of(connection)?.exchange !== exchange || taken > 0 { return taken }
     if bytes.isEmpty || !exchange.reader.isComplete { return nil }
-    // Requests behind a watch are never answered, behind keep-alives soon.
-    if exchange.rpc != .leaseKeepAlive { return bytes.count }
+    // Requests behind a watch are never answered, behind others soon.
+    if exchange.answers != nil { return bytes.count }
     connection.pointee.hold()
     return nil
   }
@@ -84,7 +88,9 @@ extension Faces {
     case .nothing:
       dropBody(exchange)
       // No text stands for a message without fields, where there is but one.
-      guard exchange.rpc == .observe, !exchange.isAsked, exchange.reader.isComplete else { return false }
+      guard exchange.rpc == .observe || exchange.rpc == .snapshot, !exchange.isAsked, exchange.reader.isComplete else {
+        return false
+      }
     case .incomplete:
       if exchange.reader.isComplete { throw StatusError(.unknown, JSONError.truncated.description) }
       if exchange.text.count > Faces.messageTextMax { throw StatusError.requestTooLarge }
@@ -94,6 +100,10 @@ extension Faces {
       gatewayBytes -= end
     }
     if exchange.isAsked { return true }
+    if exchange.rpc == .snapshot {
+      try askForSnapshot(connection, exchange, SnapshotRequest())
+      return true
+    }
     if let answers = exchange.answers, exchange.rpc == .observe {
       try server.observe(message.bytes, on: answers)
       exchange.isAsked = true
@@ -119,7 +129,7 @@ extension Faces {
     finished(exchange, .ok, connection)
   }
 
-  private mutating func endStream(_ connection: ConnectionPointer, _ exchange: HTTPExchange) {
+  mutating func endStream(_ connection: ConnectionPointer, _ exchange: HTTPExchange) {
     release(connection, exchange)
     var manner = exchange.manner
     // The rest of the body would be taken for a request.
@@ -129,7 +139,7 @@ extension Faces {
   }
 
   /// Before the first answer an error is the answer; afterwards it is the last line.
-  private mutating func failStream(
+  mutating func failStream(
     _ connection: ConnectionPointer, _ exchange: HTTPExchange, _ error: StatusError
   ) {
     endAnswers(exchange)
@@ -151,6 +161,7 @@ extension Faces {
   }
 
   func endAnswers(_ exchange: HTTPExchange) {
+    if let request = exchange.snapshot { server.finishSnapshot(request) }
     guard let answers = exchange.answers else { return }
     if exchange.rpc == .observe { server.endObserve(answers) } else { server.endWatch(answers) }
   }
@@ -175,7 +186,7 @@ extension Faces {
     appendChunk(connection, exchange.manner, text.bytes)
   }
 
-  private mutating func appendResult(
+  mutating func appendResult(
     _ connection: ConnectionPointer, _ exchange: HTTPExchange, _ message: UnsafeRawBufferPointer
   ) {
     appendLine(connection, exchange) { text in
@@ -190,7 +201,7 @@ extension Faces {
     }
   }
 
-  /// A keep-alive's answer.
+  /// A keep-alive's answer, or some bytes of a snapshot.
   mutating func completeStreamed(
     _ connection: ConnectionPointer, _ exchange: HTTPExchange, _ code: StatusCode, _ body: UnsafeRawBufferPointer
   ) {
@@ -198,6 +209,7 @@ extension Faces {
     guard code == .ok else {
       return failStream(connection, exchange, StatusError(code, String(decoding: body, as: UTF8.self)))
     }
+    if exchange.rpc == .snapshot { return completeSnapshot(connection, exchange, body) }
     appendResult(connection, exchange, body)
     takeMessages(connection, exchange)
   }
@@ -220,9 +232,8 @@ extension Faces {
   }
 
   mutating func drainedHTTP(_ connection: ConnectionPointer) {
-    guard let exchange = HTTPConnection.of(connection)?.exchange, let answers = exchange.answers,
-      exchange.unsentBytes > 0
-    else { return }
+    guard let exchange = HTTPConnection.of(connection)?.exchange else { return }
+    guard let answers = exchange.answers, exchange.unsentBytes > 0 else { return }
     let isAwaited = answers.take(exchange.unsentBytes)
     exchange.unsentBytes = 0
     guard isAwaited else { return }

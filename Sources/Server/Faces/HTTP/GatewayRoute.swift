@@ -5,7 +5,7 @@ struct GatewayRoute: Sendable {
   enum Style: Sendable {
     case unary
     /// Messages both ways, until the client has sent its last and all are answered; of a watch or an observer, who sends
-    /// one, until the client goes.
+    /// one, until the client goes; of a snapshot until its end.
     case stream
   }
 
@@ -54,6 +54,7 @@ struct GatewayRoute: Sendable {
     GatewayRoute("maintenance/hash", .hash, "Hash"),
     GatewayRoute("maintenance/hashkv", .hashKV, "HashKV"),
     GatewayRoute("maintenance/defragment", .defragment, "Defragment"),
+    GatewayRoute("maintenance/snapshot", .snapshot, "Snapshot", .stream),
     GatewayRoute("maintenance/transfer-leadership", .moveLeader, "MoveLeader"),
     GatewayRoute("cluster/member/list", .memberList, "MemberList"),
     GatewayRoute("cluster/member/add", .memberAdd, "MemberAdd"),
@@ -71,7 +72,7 @@ struct GatewayRoute: Sendable {
 
   /// What etcd has and this server does not serve yet.
   private static let missing: Set<String> = [
-    "maintenance/snapshot", "maintenance/downgrade", "auth/enable", "auth/disable", "auth/status", "auth/authenticate",
+    "maintenance/downgrade", "auth/enable", "auth/disable", "auth/status", "auth/authenticate",
     "auth/user/add", "auth/user/get", "auth/user/list", "auth/user/delete", "auth/user/changepw", "auth/user/grant",
     "auth/user/revoke", "auth/role/add", "auth/role/get", "auth/role/list", "auth/role/delete", "auth/role/grant",
     "auth/role/revoke",

@@ -70,8 +70,10 @@ final class HTTPExchange {
   var answers: ResponseStream?
   /// Bytes of answers that have not left the connection's buffers.
   var unsentBytes = 0
-  /// Of an observer: its only message has come.
+  /// Of an observer or a snapshot: its only message has come.
   var isAsked = false
+  /// Of a snapshot: what was asked for last, or will be next when what came has left.
+  var snapshot: SnapshotRequest?
   /// Messages that are answered one by one and are not answered yet.
   var waiting = 0
 
