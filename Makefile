@@ -12,6 +12,7 @@ PEERS     = $(shell test -x .venv-test/bin/python && echo .venv-test/bin/python 
 FUZZ_SECONDS ?= 60
 SOAK_IMAGES ?= 100000
 SOAK_TALLY ?=
+MUTANTS  ?=
 DATA     ?= ./default.needletail
 SERVE    ?=
 
@@ -99,11 +100,10 @@ soak: deps-test build .build-test/release/needletail-sim ## Long runs: many seed
 	$(PEERS) Tests/EndToEnd/kubernetes.py --server $(PRODUCTS)/needletail --objects 100000 --operations 20000 --disk
 	$(PEERS) Tests/EndToEnd/abuse.py --server $(PRODUCTS)/needletail --seconds 10
 
-mutants: deps ## Tests and simulations against each seeded bug, in a build of their own; prints what caught it
+# --build-tests makes the programs, too; a build of one product besides would compile every module a second time.
+mutants: deps ## Tests and simulations against each seeded bug (MUTANTS="names": those alone), in a build of their own; prints what caught it
 	$(SWIFT) build --build-tests --traits Mutants --scratch-path .build-mutants -c release -Xswiftc -enable-testing
-	$(SWIFT) build --product needletail-sim --traits Mutants --scratch-path .build-mutants -c release \
-	  -Xswiftc -enable-testing
-	.ci/mutants .build-mutants
+	.ci/mutants .build-mutants $(MUTANTS)
 
 # A package of its own (Fuzz/Package.swift says why), with the address sanitizer. What is found lands in .build-fuzz.
 fuzz: deps ## libFuzzer on Raft's step and on the log's reader, FUZZ_SECONDS each
