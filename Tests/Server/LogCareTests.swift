@@ -90,7 +90,14 @@ import Testing
     let all = try segments(path)
     #expect(all.count >= 3)
     try damage(path, all[1])
-    #expect(throws: ServerError.self) { _ = try RunningNode(path) }
+    if isCheckpointed {
+      // The tree has it all, so a start does not read what is damaged.
+      let copy = directory.path + "/copy-to-start"
+      try FileManager.default.copyItem(atPath: path, toPath: copy)
+      #expect(try keys(copy).count == LogCareTests.count)
+    } else {
+      #expect(throws: ServerError.self) { _ = try RunningNode(path) }
+    }
     let damaged = try files(path)
     var care = try LogCare(path)
     let findings = care.look()

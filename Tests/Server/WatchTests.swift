@@ -89,6 +89,23 @@ import Testing
     #expect(running.node.watch.figures.watchers.load(ordering: .relaxed) == 5)
   }
 
+  /// What a pair was before the compacted revision is not told, although the hub remembers it.
+  @Test func previousPairsAreCompactedToo() throws {
+    let (running, directory) = try start()
+    defer { withExtendedLifetime(directory) { running.node.stop() } }
+    let stream = running.sink.streams.open()
+    let here = SeenWatch(key: bytes("k"), prevKV: true)
+    try begin([here], on: stream, running)
+    for i in 2...6 { _ = try running.put(bytes("k"), [UInt8(i)]) }
+    #expect(try running.waitForProgress(stream, to: 6))
+    #expect(try running.compact(5).status == 0)
+    let later = SeenWatch(key: bytes("k"), start: 5, prevKV: true)
+    try begin([later], on: stream, running)
+    #expect(running.sink.streams.wait { later.events.count == 2 })
+    #expect(later.events.map { $0.prevKV?.value } == [nil, [5]])
+    #expect(here.events.map { $0.prevKV?.value } == [nil, [2], [3], [4], [5]])
+  }
+
   @Test func refusals() throws {
     let (running, directory) = try start()
     defer { withExtendedLifetime(directory) { running.node.stop() } }

@@ -21,6 +21,7 @@ struct CatchUpJob: Sendable {
   /// The lowest position of them.
   let start: UInt64
   let ring: EventRing
+  let compacted: UInt64
 }
 
 struct CatchUpResult: Sendable {
@@ -91,7 +92,9 @@ final class CatchUpThread: @unchecked Sendable {
     func take(_ event: ChangeEvent) { index.forEachGroup(watching: event.key) { _ = $0.take(event) } }
     if job.start >= job.ring.floor {
       figures.ringReads.wrappingAdd(1, ordering: .relaxed)
-      return .read(reached: job.ring.read(after: job.start, bytesMax: 2 * options.responseBytes, take))
+      let reached = job.ring.read(
+        after: job.start, bytesMax: 2 * options.responseBytes, compacted: job.compacted, take)
+      return .read(reached: reached)
     }
     figures.logReads.wrappingAdd(1, ordering: .relaxed)
     let reader: ReaderHandle

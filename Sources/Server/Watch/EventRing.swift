@@ -60,18 +60,22 @@ struct EventRing: Sendable {
     return true
   }
 
-  /// Calls `body` with every change above `revision`.
-  func forEach(after revision: UInt64, _ body: (ChangeEvent) -> Void) {
-    for place in place(after: revision)..<blocks.count { present(place).forEach(after: revision, body) }
-  }
-
-  /// The same for the changes of about `bytesMax` bytes of blocks; returns the last revision given.
-  func read(after revision: UInt64, bytesMax: Int, _ body: (ChangeEvent) -> Void) -> UInt64 {
+  /// Calls `body` with the changes above `revision` of about `bytesMax` bytes of blocks; returns the last revision given.
+  /// What a pair was before revision `compacted` is no longer to be had, although it is here: whoever reads it from the store
+  /// does not get it either.
+  @discardableResult
+  func read(
+    after revision: UInt64, bytesMax: Int = .max, compacted: UInt64, _ body: (ChangeEvent) -> Void
+  ) -> UInt64 {
     var sum = 0
     var reached = revision
     for place in place(after: revision)..<blocks.count where sum < bytesMax {
       let block = present(place)
-      block.forEach(after: revision, body)
+      block.forEach(after: revision) { event in
+        var event = event
+        if event.revision.main <= compacted { event.previous = nil }
+        body(event)
+      }
       reached = block.through
       sum += block.byteCount
     }

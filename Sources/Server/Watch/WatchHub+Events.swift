@@ -202,7 +202,9 @@ extension WatchHub {
     if start < through {
       var lagging = WatchIndex()
       for watcher in watchers { lagging.insert(watcher) }
-      ring.forEach(after: start) { event in lagging.forEachGroup(watching: event.key) { _ = $0.take(event) } }
+      ring.read(after: start, compacted: compactedRevision) { event in
+        lagging.forEachGroup(watching: event.key) { _ = $0.take(event) }
+      }
       var behind: [Watcher] = []
       for watcher in watchers {
         if let run = watcher.group?.run,

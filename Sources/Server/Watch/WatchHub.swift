@@ -256,6 +256,6 @@ package final class WatchHub: @unchecked Sendable {
     }
     queue = rest
     isReading = true
-    catchUp.read(CatchUpJob(members: members, start: start, ring: ring))
+    catchUp.read(CatchUpJob(members: members, start: start, ring: ring, compacted: compactedRevision))
   }
 }
