@@ -68,8 +68,11 @@ import Testing
       var found: [Int: [[UInt8]]] = [:]
       var reader = ProtoReader(bytes)
       while let tag = try reader.nextTag() {
-        if tag.wireType == .bytes { found[tag.field, default: []].append(Array(try reader.bytes(tag))) }
-        else { try reader.skip(tag) }
+        if tag.wireType == .bytes {
+          found[tag.field, default: []].append(Array(try reader.bytes(tag)))
+        } else {
+          try reader.skip(tag)
+        }
       }
       return found
     }
@@ -218,7 +221,8 @@ import Testing
     #expect(counted() == [0, 0])
     let client = try GRPCSocket(server)
     var expected = [0, 0]
-    for (path, body) in [(GRPCPath.put, put), (GRPCPath.range, rangeBody("k")), (GRPCPath.rangeStream, rangeBody("k"))] {
+    for (path, body) in [(GRPCPath.put, put), (GRPCPath.range, rangeBody("k")), (GRPCPath.rangeStream, rangeBody("k"))]
+    {
       let answer = try client.call(path, body)
       expected[0] += body.count
       expected[1] += answer.messages.reduce(0) { $0 + $1.count }
