@@ -106,11 +106,11 @@ mutants: deps ## Tests and simulations against each seeded bug (MUTANTS="names":
 	.ci/mutants .build-mutants $(MUTANTS)
 
 # A package of its own (Fuzz/Package.swift says why), with the address sanitizer. What is found lands in .build-fuzz.
-fuzz: deps ## libFuzzer on Raft's step and on the log's reader, FUZZ_SECONDS each
+fuzz: deps ## libFuzzer on Raft's step, the log's reader and gRPC sessions, FUZZ_SECONDS each
 	FUZZER_RUNTIME=$$(find $$(dirname $$(dirname $$(readlink -f $$(command -v $(SWIFT))))) -name \
 	  'libclang_rt.fuzzer_no_main-*.a' | head -1) \
 	  $(SWIFT) build --package-path Fuzz --scratch-path .build-fuzz -c release --sanitize=address
-	for target in fuzz-step fuzz-log; do mkdir -p .build-fuzz/corpus-$$target; \
+	for target in fuzz-step fuzz-grpc fuzz-log; do mkdir -p .build-fuzz/corpus-$$target; \
 	  ASAN_OPTIONS=detect_leaks=0 .build-fuzz/release/$$target -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 \
 	    -timeout=10 -max_len=4096 -print_final_stats=1 -artifact_prefix=.build-fuzz/ .build-fuzz/corpus-$$target \
 	    || exit 1; done

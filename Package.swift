@@ -145,7 +145,8 @@ let package = Package(
       name: "needletailctlTests", dependencies: ["needletailctl", "NeedletailClient", "NeedletailRPC", "FakeServer"],
       path: "Tests/needletailctl", swiftSettings: settings),
     .testTarget(
-      name: "needletailTests", dependencies: ["needletail", "NeedletailRPC", "NeedletailServer"], path: "Tests/needletail",
+      name: "needletailTests", dependencies: ["needletail", "NeedletailRPC", "NeedletailServer"],
+      path: "Tests/needletail",
       swiftSettings: settings),
     .target(
       name: "FakeServer", dependencies: ["NeedletailClient", "NeedletailRPC"], path: "Tests/FakeServer",

@@ -17,7 +17,14 @@ let package = Package(
     .target(name: "CNeedletail", path: "Modules/CNeedletail"),
     .systemLibrary(
       name: "CUring", path: "Modules/CUring", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
+    .systemLibrary(
+      name: "CNghttp2", path: "Modules/CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
+    .systemLibrary(name: "CZlib", path: "Modules/CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .target(name: "CFuzzer"),
+    .target(name: "NeedletailBytes", path: "Modules/Bytes", swiftSettings: settings),
+    .target(
+      name: "NeedletailRPC", dependencies: ["CNeedletail", "CNghttp2", "CUring", "CZlib", "NeedletailBytes"],
+      path: "Modules/RPC", swiftSettings: settings),
     .target(name: "NeedletailRaft", path: "Modules/Raft", swiftSettings: settings),
     .target(
       name: "NeedletailWAL", dependencies: ["CNeedletail", "CUring"], path: "Modules/WAL", swiftSettings: settings),
@@ -27,6 +34,9 @@ let package = Package(
     .executableTarget(
       name: "fuzz-log", dependencies: ["CFuzzer", "NeedletailWAL"], path: "Sources/FuzzLog", swiftSettings: settings,
       linkerSettings: linked),
+    .executableTarget(
+      name: "fuzz-grpc", dependencies: ["CFuzzer", "NeedletailBytes", "NeedletailRPC"], path: "Sources/FuzzGRPC",
+      swiftSettings: settings, linkerSettings: linked),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -35,6 +35,8 @@ package struct RangeQuery {
   package var maxModRevision: Int64 = 0
   package var minCreateRevision: Int64 = 0
   package var maxCreateRevision: Int64 = 0
+  /// Where the answer goes out in frames as it is written: where they are cut.
+  package var cuts: UnsafeMutablePointer<FrameCuts>?
   /// Term for the answer's header.
   package var term: UInt64 = 0
 

@@ -134,6 +134,7 @@ struct RangeReader {
       if emitted == limit { return (emitted, seen, true) }
       try appendEntry(entry.key, entry.fields, keysOnly: query.keysOnly, to: &out)
       emitted += 1
+      if let cuts = query.cuts, out.count > cuts.pointee.next { cuts.pointee.cut(&out) }
       guard out.count - mark <= bound else { throw .answerTooLarge(limit: bound) }
     }
     return (emitted, seen, false)

@@ -160,6 +160,7 @@ extension DeleteRangeCommand {
 
 extension RangeQuery {
   /// Nil where the sort options are not etcd's.
+  @inline(__always)
   init?(_ request: RangeRequestView) {
     guard let order = Order(rawValue: UInt8(clamping: request.rawSortOrder)),
       let target = Target(rawValue: UInt8(clamping: request.rawSortTarget)),

@@ -50,9 +50,11 @@ package final class KVServer: Sendable {
   /// answers follow publication: linearizable and serializable reads are the same. One whose answer is larger than what is
   /// built at once throws `largeAnswer`, and `rangeStream` gives it: the way of all others knows nothing of it.
   package func range(
-    _ view: SnapshotView, _ request: RangeRequestView, into out: inout OutBuffer
+    _ view: SnapshotView, _ request: RangeRequestView, cuts: UnsafeMutablePointer<FrameCuts>? = nil,
+    into out: inout OutBuffer
   ) throws(StatusError) {
     guard var query = RangeQuery(request) else { throw invalid(request) }
+    query.cuts = cuts
     query.term = status.term.load(ordering: .relaxed)
     do { try store.range(view, query, into: &out) } catch { throw refusal(of: query, error) }
   }

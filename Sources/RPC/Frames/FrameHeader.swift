@@ -112,7 +112,8 @@ extension OutBuffer {
     precondition(at >= 0 && length >= 0 && length <= Int(UInt32.max), "no frame was opened here")
     let header = FrameHeader(
       length: UInt32(truncatingIfNeeded: length), rawMethod: rawMethod, flags: flags, stream: stream, status: status)
-    header.store(to: start.unsafelyUnwrapped + at)
+    // Without memory there is no frame.
+    if let start { header.store(to: start + at) }
   }
 
   /// Appends a whole answer that reports an error: its body is the message's text.

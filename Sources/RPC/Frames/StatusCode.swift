@@ -75,6 +75,7 @@ extension StatusError {
   public static let tooManyRequests = StatusError(.unknown, "etcdserver: too many requests")
   public static let tooManyLargeRanges = StatusError(
     .resourceExhausted, "needletail: too many large ranges are being sent")
+  public static let outOfMemory = StatusError(.resourceExhausted, "needletail: out of memory")
   public static let noLeader = StatusError(.unavailable, "etcdserver: no leader")
   public static let stopped = StatusError(.unavailable, "etcdserver: server stopped")
   public static let timedOut = StatusError(.unavailable, "etcdserver: request timed out")

@@ -130,14 +130,17 @@ enum HTTP2Callbacks {
     }
     let pool = state.pointee.pool
     let limits = pool.pointee.limits
-    guard state.pointee.waitingBytes + bytes.count <= limits.waitingBytes,
-      pool.pointee.waitingBytes + bytes.count <= limits.allWaitingBytes
-    else {
+    let hasRoom =
+      state.pointee.waitingBytes + bytes.count <= limits.waitingBytes
+      && pool.pointee.waitingBytes + bytes.count <= limits.allWaitingBytes
+    let before = stream.pointee.input.count
+    if hasRoom { stream.pointee.input.append(bytes) }
+    guard hasRoom, !stream.pointee.input.isRefused else {
+      stream.pointee.input.truncate(to: before)
       stream.pointee.flags.insert(.tooMuchWaiting)
       session.forgetInput(stream)
       return session.enqueue(stream)
     }
-    stream.pointee.input.append(bytes)
     state.pointee.waitingBytes += bytes.count
     pool.pointee.waitingBytes += bytes.count
     if stream.pointee.waitingBytes >= GRPCPrefix.byteCount, let start = stream.pointee.input.start,

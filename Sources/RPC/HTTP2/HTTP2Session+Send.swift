@@ -3,8 +3,7 @@ import CNghttp2
 import Glibc
 import NeedletailBytes
 
-/// The bytes in front of a frame's payload.
-private let frameHeadSize = 9
+private var frameHeadSize: Int { FrameCuts.headSize }
 
 private let read: nghttp2_data_source_read_callback = { handle, id, _, room, flags, source, user in
   guard let flags, let source = nt_h2_source(source), let state = user?.assumingMemoryBound(to: HTTP2SessionState.self)
@@ -30,6 +29,15 @@ extension HTTP2Session {
       guard count > 0, let bytes else { return count == 0 }
       connection.pointee.output.append(UnsafeRawPointer(bytes), count)
     }
+  }
+
+  /// False where nghttp2 has nothing more to send.
+  private func sendNext() -> Bool {
+    var bytes: UnsafePointer<UInt8>?
+    let count = nghttp2_session_mem_send(handle, &bytes)
+    guard count > 0, let bytes else { return false }
+    state.pointee.connection.pointee.output.append(UnsafeRawPointer(bytes), count)
+    return true
   }
 
   // MARK: Answers
@@ -69,55 +77,71 @@ extension HTTP2Session {
     let at = connection.pointee.output.count
     _ = connection.pointee.output.reserve(size)
     connection.pointee.output.advance(size)
+    state.pointee.cuts = FrameCuts(start: at &+ frameHeadSize)
     return at
   }
 
   package func dropMessage(_ at: Int) { state.pointee.connection.pointee.output.truncate(to: at) }
 
-  /// Sends what was appended since `openMessage` as a message of the stream; with `isLast`, and a good end.
-  package func closeMessage(_ stream: HTTP2StreamPointer, _ at: Int, isLast: Bool) {
+  /// Sends what was appended since `openMessage` as a message of the stream; with `isLast`, and a good end. False where memory
+  /// was refused: then it is forgotten, and nothing of it is sent.
+  package func closeMessage(_ stream: HTTP2StreamPointer, _ at: Int, isLast: Bool) -> Bool {
     let connection = state.pointee.connection
-    let size = connection.pointee.output.count &- at &- frameHeadSize
-    guard let start = connection.pointee.output.start, !stream.pointee.flags.contains(.closed) else {
-      return dropMessage(at)
+    if _slowPath(connection.pointee.output.count > state.pointee.cuts.next) {
+      state.pointee.cuts.cut(&connection.pointee.output)
     }
+    guard let start = connection.pointee.output.start, !stream.pointee.flags.contains(.closed) else {
+      let isRefused = connection.pointee.output.isRefused
+      dropMessage(at)
+      return !isRefused
+    }
+    let whole = connection.pointee.output.count &- at
+    let size = whole &- FrameCuts.headBytes(in: whole)
     GRPCPrefix.store(size &- GRPCPrefix.byteCount, to: start + at + frameHeadSize)
     state.pointee.pool.pointee.sentBytes &+= size &- GRPCPrefix.byteCount
     stream.pointee.active_ms = state.pointee.pool.pointee.now_ms
-    if isLast { stream.pointee.flags.insert(.ending) }
-    if _slowPath(!stream.pointee.flags.contains(.begun)) {
-      hold(stream, at, size)
-      guard begin(stream) else { return }
-    } else if state.pointee.heldBytes > 0 || size > 16_384 {
-      hold(stream, at, size)
+    let hasBegun = stream.pointee.flags.contains(.begun)
+    if _slowPath(!hasBegun || state.pointee.heldBytes > 0) {
+      guard hold(stream, at, size) else { return false }
+      if isLast { stream.pointee.flags.insert(.ending) }
+      guard hasBegun || begin(stream) else { return true }
     } else {
+      if isLast { stream.pointee.flags.insert(.ending) }
       state.pointee.direct = stream
       state.pointee.directAt = at
       state.pointee.directCount = size
     }
     resume(stream)
+    // Its frames are in the output already, however full that is.
+    while state.pointee.direct != nil, sendNext() {}
     pump()
     // The windows are shut: nghttp2 did not even ask.
-    if _slowPath(state.pointee.direct != nil) { spill() }
+    if _slowPath(state.pointee.direct != nil), !spill() { reset(stream, .internalError) }
+    return true
   }
 
-  /// Sends a message that lies elsewhere.
-  package func send(_ stream: HTTP2StreamPointer, isLast: Bool, _ write: (inout OutBuffer) -> Void) {
-    guard begin(stream) else { return }
+  /// Sends a message that lies elsewhere. False as of `closeMessage`.
+  package func send(_ stream: HTTP2StreamPointer, isLast: Bool, _ write: (inout OutBuffer) -> Void) -> Bool {
+    guard begin(stream) else { return true }
     let at = openMessage()
     write(&state.pointee.connection.pointee.output)
-    closeMessage(stream, at, isLast: isLast)
+    return closeMessage(stream, at, isLast: isLast)
   }
 
   /// Appends bytes of a message whose head the face wrote itself: of one that is made in pieces. They wait for the windows.
-  /// With `begins` a message's prefix is the first of them.
-  package func hold(_ stream: HTTP2StreamPointer, begins: Bool, _ write: (inout OutBuffer) -> Void) {
+  /// With `begins` a message's prefix is the first of them. False where memory was refused: then none are held.
+  package func hold(_ stream: HTTP2StreamPointer, begins: Bool, _ write: (inout OutBuffer) -> Void) -> Bool {
     let before = stream.pointee.held.count
     write(&stream.pointee.held)
+    guard !stream.pointee.held.isRefused else {
+      stream.pointee.held.truncate(to: before)
+      return false
+    }
     let made = stream.pointee.held.count - before
     if made > 0 { state.pointee.pool.pointee.sentBytes += begins ? made - GRPCPrefix.byteCount : made }
     count(held: made, stream)
     resume(stream)
+    return true
   }
 
   /// Ends the answer: trailers behind what is held, or an answer that is nothing but its end.
@@ -147,12 +171,18 @@ extension HTTP2Session {
   fileprivate func give(_ stream: HTTP2StreamPointer, _ room: Int, _ flags: UnsafeMutablePointer<UInt32>) -> Int {
     var count = 0
     if state.pointee.direct == stream {
-      if state.pointee.directCount <= room { count = state.pointee.directCount } else { spill() }
+      let frame = min(state.pointee.directCount, FrameCuts.frameSize)
+      if frame <= room {
+        count = frame
+      } else if !spill() {
+        // nghttp2 resets the stream.
+        return Int(NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue)
+      }
     }
     if count == 0 { count = min(room, stream.pointee.heldBytes) }
     let isEnd =
       stream.pointee.flags.contains(.ending)
-      && (state.pointee.direct == stream || count == stream.pointee.heldBytes)
+      && count == (state.pointee.direct == stream ? state.pointee.directCount : stream.pointee.heldBytes)
     if count == 0, !isEnd {
       stream.pointee.flags.insert(.waits)
       return Int(NGHTTP2_ERR_DEFERRED.rawValue)
@@ -170,9 +200,11 @@ extension HTTP2Session {
     let connection = state.pointee.connection
     state.pointee.budget.hasSent = true
     stream.pointee.active_ms = state.pointee.pool.pointee.now_ms
-    if state.pointee.direct == stream, let start = connection.pointee.output.start {
-      memcpy(start + state.pointee.directAt, head, frameHeadSize)
-      state.pointee.direct = nil
+    if state.pointee.direct == stream {
+      if let start = connection.pointee.output.start { memcpy(start + state.pointee.directAt, head, frameHeadSize) }
+      state.pointee.directAt += frameHeadSize + count
+      state.pointee.directCount -= count
+      if state.pointee.directCount == 0 { state.pointee.direct = nil }
       return
     }
     guard let held = stream.pointee.held.start else { return }
@@ -196,24 +228,42 @@ extension HTTP2Session {
     nghttp2_session_resume_data(handle, stream.pointee.id)
   }
 
-  /// Takes the message at the end of the output to where it can wait.
-  private func hold(_ stream: HTTP2StreamPointer, _ at: Int, _ size: Int) {
+  /// Takes the message at `at`, `size` bytes in frames, from the output to where it can wait. False where memory was refused.
+  private func hold(_ stream: HTTP2StreamPointer, _ at: Int, _ size: Int) -> Bool {
     let connection = state.pointee.connection
-    let bytes = UnsafeRawBufferPointer(rebasing: connection.pointee.output.bytes[(at + frameHeadSize)...])
-    assert(bytes.count == size)
-    stream.pointee.held.append(bytes)
+    let before = stream.pointee.held.count
+    var from = at
+    var left = size
+    while left > 0, let start = connection.pointee.output.start {
+      let count = min(left, FrameCuts.frameSize)
+      stream.pointee.held.append(start + from + frameHeadSize, count)
+      from += frameHeadSize + count
+      left -= count
+    }
+    connection.pointee.output.remove(from - at, at: at)
+    guard left == 0, !stream.pointee.held.isRefused else {
+      stream.pointee.held.truncate(to: before)
+      return false
+    }
     count(held: size, stream)
-    connection.pointee.output.truncate(to: at)
+    return true
   }
 
-  /// The same for one that was to go out where it lies. Nothing is behind it: nghttp2 had nothing else to send.
-  private func spill() {
-    guard let stream = state.pointee.direct else { return }
+  /// The same for what is left of one that was to go out where it lies; frames that were sent meanwhile may be behind it. False
+  /// where memory was refused: within a message nothing can be said, and its stream is all that can end.
+  private func spill() -> Bool {
+    guard let stream = state.pointee.direct else { return true }
     state.pointee.direct = nil
-    let end = state.pointee.directAt + frameHeadSize + state.pointee.directCount
-    assert(end == state.pointee.connection.pointee.output.count)
-    guard end == state.pointee.connection.pointee.output.count else { return }
-    hold(stream, state.pointee.directAt, state.pointee.directCount)
+    return hold(stream, state.pointee.directAt, state.pointee.directCount)
+  }
+
+  /// Its stream is over before it has left: what is left of it in the output is no frame.
+  func dropDirect() {
+    let frames = (state.pointee.directCount + FrameCuts.frameSize - 1) / FrameCuts.frameSize
+    let size = state.pointee.directCount + frames * frameHeadSize
+    state.pointee.direct = nil
+    let connection = state.pointee.connection
+    if !connection.pointee.output.isRefused { connection.pointee.output.remove(size, at: state.pointee.directAt) }
   }
 
   /// The fields that end an answer; `isWhole`: they are all of it.

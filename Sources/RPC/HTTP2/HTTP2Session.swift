@@ -4,9 +4,9 @@
 // the session's own memory; the face serves what is ready after nghttp2 has returned. All of it is reached by pointer, and
 // no Swift access to the memory is open while nghttp2 runs.
 //
-// What is sent goes straight into the connection's output: a message that fits a frame and the windows is written where
-// its frame will be, behind room for the two heads, and its DATA frame is put around it (`send`). All else is held with its
-// stream until the client's windows open.
+// What is sent goes straight into the connection's output: a message is written where its frames will be, with room for their
+// heads (`FrameCuts`), and its DATA frames are put around it (`send`). What the client's windows do not take is held with its
+// stream until they open.
 import CNghttp2
 import CNeedletail
 import NeedletailBytes
@@ -30,10 +30,13 @@ package struct HTTP2SessionState {
   /// The face's: streams whose answers are made in pieces, and whether any waits to hear that its answers have left.
   var producing = 0
   var tellsDrained = false
-  /// A message that lies at its place in the output: [directAt + 9, directAt + 9 + directCount) with its prefix.
+  /// A message whose frames lie at their places in the output: the next one's head goes to `directAt`, and so many bytes of
+  /// the message with its prefix are left, those of each frame behind its head.
   var direct: HTTP2StreamPointer?
   var directAt = 0
   var directCount = 0
+  /// Of the message at the end of the output: where its frames are cut.
+  var cuts = FrameCuts(start: 0)
   /// No request is taken any more.
   var isLeaving = false
   var budget = HTTP2Budget()
@@ -67,6 +70,9 @@ package struct HTTP2Session {
     get { state.pointee.tellsDrained }
     nonmutating set { state.pointee.tellsDrained = newValue }
   }
+  /// For who writes a message: where its frames are cut.
+  @inline(__always)
+  package var cuts: UnsafeMutablePointer<FrameCuts>? { withUnsafeMutablePointer(to: &state.pointee.cuts) { $0 } }
   private var handle: OpaquePointer? { state.pointee.handle }
   private var limits: HTTP2Limits { state.pointee.pool.pointee.limits }
 
@@ -222,7 +228,7 @@ package struct HTTP2Session {
   func closed(_ stream: HTTP2StreamPointer) {
     unlink(stream)
     stream.pointee.flags.insert(.closed)
-    if state.pointee.direct == stream { state.pointee.direct = nil }
+    if state.pointee.direct == stream { dropDirect() }
     // One that waits to be served is found closed then.
     if stream.pointee.flags.contains(.queued) { return }
     stream.pointee.next = state.pointee.closedFirst

@@ -57,7 +57,7 @@ package struct HTTP2Stream {
   package var owner: UnsafeMutableRawPointer?
 
   /// Received and not served: [inputStart, input.count), messages with their prefixes.
-  var input = OutBuffer()
+  var input = OutBuffer.refusable
   var inputStart = 0
   /// Received bytes that the client does not know to be taken in yet.
   var unconsumed = 0
@@ -65,7 +65,7 @@ package struct HTTP2Stream {
   /// The path of a request that leads nowhere.
   var path = OutBuffer()
   /// Answer bytes that wait for a window: [heldStart, held.count).
-  var held = OutBuffer()
+  var held = OutBuffer.refusable
   var heldStart = 0
   var code: UInt32 = 0
   /// The error's text as it goes into a header field.

@@ -54,6 +54,7 @@ package struct ConnectionTable {
   static var refusalRoom: Int { 64 }
 
   init(limits: ReactorLimits, group: ReactorGroup, index: Int) {
+    OutBuffer.prepareForRefusal()
     self.limits = limits
     self.group = group
     self.index = index
@@ -201,6 +202,13 @@ package struct ConnectionTable {
     touch(connection)
   }
 
+  /// Where memory was refused for a request, or for an answer that nobody took back, no byte of either can be trusted.
+  @inline(__always)
+  mutating func endIfRefused(_ connection: ConnectionPointer) {
+    let isRefused = connection.pointee.output.isRefused || connection.pointee.input.isRefused
+    if _slowPath(isRefused || connection.pointee.flags.contains(.broken)) { kill(connection) }
+  }
+
   mutating func bury(_ connection: ConnectionPointer) {
     assert(connection.pointee.flags.contains(.dead))
     deadSlots[deadCount] = connection.pointee.slot
@@ -242,6 +250,7 @@ package struct ConnectionTable {
       connection.pointee.inputStart = 0
     }
     connection.pointee.input.append(chunk)
+    if _slowPath(connection.pointee.input.isRefused) { return UnsafeRawBufferPointer(start: nil, count: 0) }
     return UnsafeRawBufferPointer(rebasing: connection.pointee.input.bytes[connection.pointee.inputStart...])
   }
 

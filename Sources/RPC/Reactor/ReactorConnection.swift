@@ -43,6 +43,8 @@ package struct ConnectionFlags: OptionSet, Sendable {
   static var unfinished: Self { Self(rawValue: 1 << 15) }
   /// What is in `input` waits for an answer, however much has drained.
   static var held: Self { Self(rawValue: 1 << 16) }
+  /// Ends at once: nothing more is sent.
+  static var broken: Self { Self(rawValue: 1 << 17) }
 }
 
 @usableFromInline
@@ -61,14 +63,14 @@ package struct ReactorConnection {
   package var faceState: UInt64 = 0
 
   /// Received and not yet decoded: [inputStart, input.count).
-  var input = OutBuffer()
+  var input = OutBuffer.refusable
   var inputStart = 0
   /// Answers of this batch, appended by the handler.
   @usableFromInline
-  package var output = OutBuffer()
+  package var output = OutBuffer.refusable
   /// Answers that the kernel is taking: [sent, sending.count). The two buffers swap when this one is empty.
   @usableFromInline
-  var sending = OutBuffer()
+  var sending = OutBuffer.refusable
   @usableFromInline
   var sent = 0
 
@@ -112,6 +114,9 @@ package struct ReactorConnection {
 
   /// Ends the connection after what is in `output` (and deferred answers) has been sent. Input is no longer read.
   package mutating func finish() { flags.insert(.finishing) }
+
+  /// Ends the connection without another byte: something is lost that the peer would take what follows for.
+  package mutating func breakOff() { flags.formUnion([.finishing, .broken]) }
 
   /// True after `finish()`: a handler stops decoding.
   @inlinable package var isFinishing: Bool { flags.contains(.finishing) }

@@ -247,6 +247,7 @@ package struct RingTransport: Transport {
   @usableFromInline
   package mutating func flush() {
     while let connection = table.takeTouched() {
+      table.endIfRefused(connection)
       if !connection.pointee.flags.contains(.dead) { send(connection) }
       table.settle(connection)
       if _slowPath(connection.pointee.flags.contains(.dead)) {

@@ -13,7 +13,7 @@ extension Faces {
     guard _fastPath(rpc == .range) else { return try answerOther(rpc, body, connection, reply) }
     let request: RangeRequestView
     do { request = try RangeRequestView(body) } catch { throw malformedRange(error) }
-    try server.range(view(), request, into: &connection.pointee.output)
+    try server.range(view(), request, cuts: cuts, into: &connection.pointee.output)
     return true
   }
 

@@ -104,6 +104,7 @@ extension Faces {
       connection.pointee.output.truncate(to: at)
       return false
     }
+    if _slowPath(connection.pointee.output.isRefused) { throw StatusError.outOfMemory }
     closeFrame(connection, at, frame.header)
     return true
   }
@@ -138,15 +139,17 @@ extension Faces {
     openTicket = 0
   }
 
-  /// Appends a whole frame: behind the answer that is being made in pieces, if one is, since it can't stand within it.
+  /// Appends a whole frame: behind the answer that is being made in pieces, if one is, since it can't stand within it. False
+  /// where memory was refused: then there is none.
+  @discardableResult
   func sendFrame(
     _ connection: ConnectionPointer, _ rawMethod: UInt16, _ flags: UInt16, _ stream: UInt32, status: UInt32 = 0,
     _ write: (inout OutBuffer) -> Void
-  ) {
+  ) -> Bool {
     if connection.pointee.isProducing, let answer = pieces[connection.pointee.slot] {
       return answer.held.appendFrame(rawMethod, flags, stream, status, write)
     }
-    connection.pointee.output.appendFrame(rawMethod, flags, stream, status, write)
+    return connection.pointee.output.appendFrame(rawMethod, flags, stream, status, write)
   }
 
   /// Sends a deferred answer.
@@ -159,7 +162,13 @@ extension Faces {
     }
     if let connection {
       let flags = FrameFlags.answer | FrameFlags.endOfStream
-      sendFrame(connection, address.method, flags, address.stream, status: status) { $0.append(body) }
+      let isSent = sendFrame(connection, address.method, flags, address.stream, status: status) { $0.append(body) }
+      if !isSent {
+        let error = StatusError.outOfMemory
+        sendFrame(connection, address.method, flags, address.stream, status: error.code.rawValue) {
+          $0.append(error.message)
+        }
+      }
     }
     guard let rpc = RPC(method: address.method) else { return }
     let call = Call(rpc, requestBytes: Int(address.requestBytes), startedAt_ns: address.startedAt_ns)
@@ -171,9 +180,14 @@ extension Faces {
 extension OutBuffer {
   fileprivate mutating func appendFrame(
     _ rawMethod: UInt16, _ flags: UInt16, _ stream: UInt32, _ status: UInt32, _ write: (inout OutBuffer) -> Void
-  ) {
+  ) -> Bool {
     let at = openFrame()
     write(&self)
+    guard !isRefused else {
+      truncate(to: at)
+      return false
+    }
     closeFrame(at: at, rawMethod: rawMethod, flags: flags, stream: stream, status: status)
+    return true
   }
 }

@@ -16,7 +16,7 @@ final class PiecewiseAnswer {
   var bytesSent = 0
   /// Whole frames that came meanwhile: they can't stand within this one. Bounded by the answers that one connection may wait
   /// for, and by the budgets of its streams.
-  var held = OutBuffer()
+  var held = OutBuffer.refusable
 
   init(_ stream: RangeStream, _ form: RangeStream.Form, _ call: Call, _ request: FrameHeader) {
     self.stream = stream
@@ -73,7 +73,12 @@ extension Faces {
       }
       while connection.pointee.backlog < Faces.waitingBytes {
         let before = connection.pointee.output.count
-        if try answer.stream.write(into: &connection.pointee.output, bytesMax: Faces.pieceBytes) {
+        let isLast = try answer.stream.write(into: &connection.pointee.output, bytesMax: Faces.pieceBytes)
+        if _slowPath(connection.pointee.output.isRefused) {
+          connection.pointee.output.truncate(to: before)
+          return fail(answer, connection, .outOfMemory)
+        }
+        if isLast {
           return end(answer, connection, .ok, answer.stream.size)
         }
         // It looked long enough and found nothing: others first.
@@ -100,6 +105,10 @@ extension Faces {
       } catch {
         connection.pointee.output.truncate(to: at)
         throw error
+      }
+      if _slowPath(connection.pointee.output.isRefused) {
+        connection.pointee.output.truncate(to: at)
+        return fail(answer, connection, .outOfMemory)
       }
       let size = connection.pointee.output.count - prefix - 5
       guard size > 0 || isLast else { return connection.pointee.output.truncate(to: at) }

@@ -113,7 +113,8 @@ extension Faces {
     guard let entry = NativeStreams.of(connection)?.entries[id], !entry.hasFailed else { return }
     entry.waiting -= 1
     let flags = status == 0 ? FrameFlags.answer : FrameFlags.answer | FrameFlags.endOfStream
-    sendFrame(connection, address.method, flags, id, status: status) { $0.append(body) }
+    let isSent = sendFrame(connection, address.method, flags, id, status: status) { $0.append(body) }
+    if !isSent { connection.pointee.breakOff() }
     if status != 0 {
       entry.hasFailed = true
       if entry.hasClientEnded { NativeStreams.of(connection)?.entries[id] = nil }
@@ -155,9 +156,12 @@ extension Faces {
       guard item.hasMessage, let entry, !entry.hasFailed, !connection.pointee.isFinishing else { continue }
       let address = item.stream.address
       let flags = item.endCode == nil ? FrameFlags.answer : FrameFlags.answer | FrameFlags.endOfStream
-      sendFrame(connection, address.method, flags, address.stream, status: (item.endCode ?? .ok).rawValue) {
+      let status = (item.endCode ?? .ok).rawValue
+      let isSent = sendFrame(connection, address.method, flags, address.stream, status: status) {
         delivery.append(item, to: &$0)
       }
+      // A gap that its client would not see.
+      if !isSent { connection.pointee.breakOff() }
       if let code = item.endCode {
         entry.hasFailed = true
         if entry.hasClientEnded { NativeStreams.of(connection)?.entries[address.stream] = nil }

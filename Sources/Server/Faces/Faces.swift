@@ -68,10 +68,12 @@ package struct Faces: Handler {
 
   /// What the HTTP/2 sessions of this reactor share.
   let http2: HTTP2PoolPointer
+  /// Of the range that is being written over gRPC: where its frames are cut.
+  var cuts: UnsafeMutablePointer<FrameCuts>?
   /// Ranges that are being sent in pieces over gRPC.
   var grpcRanges = 0
   /// What a packed request holds.
-  var unpackedMessage = OutBuffer()
+  var unpackedMessage = OutBuffer.refusable
   /// When the clock is looked at next.
   var nextLook_ns: UInt64 = 0
 

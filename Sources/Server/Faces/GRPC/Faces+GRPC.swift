@@ -127,6 +127,7 @@ extension Faces {
     do throws(Gunzip.Failure) { try Gunzip.unpack(message, limit: limit, into: &unpackedMessage) } catch {
       throw error == .tooLarge ? GRPCFailure.tooLargeUnpacked(limit) : GRPCFailure.badCompression
     }
+    guard !unpackedMessage.isRefused else { throw StatusError.outOfMemory }
     return unpackedMessage.bytes
   }
 
@@ -141,6 +142,8 @@ extension Faces {
   @inline(__always)
   private mutating func answer(_ session: HTTP2Session, _ stream: HTTP2StreamPointer, _ call: Call) {
     let connection = session.connection
+    cuts = session.cuts
+    defer { cuts = nil }
     var at: Int?
     do throws(StatusError) {
       try chain.admit(call)
@@ -157,7 +160,7 @@ extension Faces {
       at = start
       if _slowPath(call.rpc == .health) {
         try checkHealth(call.body, into: &connection.pointee.output)
-        session.closeMessage(stream, start, isLast: true)
+        guard session.closeMessage(stream, start, isLast: true) else { throw StatusError.outOfMemory }
         return chain.finished(call, Outcome(code: .ok, answerBytes: 2), connection)
       }
       let reply = address(session, stream, call)
@@ -167,7 +170,7 @@ extension Faces {
         return
       }
       let size = connection.pointee.output.count - start
-      session.closeMessage(stream, start, isLast: true)
+      guard session.closeMessage(stream, start, isLast: true) else { throw StatusError.outOfMemory }
       chain.finished(call, Outcome(code: .ok, answerBytes: size), connection)
     } catch {
       if let at { session.dropMessage(at) }
@@ -223,7 +226,8 @@ extension Faces {
     if address.isPatient, let stream = session.stream(address.stream) { GRPCStream.of(stream)?.isFinished = true }
     if let stream = session.stream(address.stream), stream.pointee.flags.isDisjoint(with: [.answered, .ending]) {
       if status == 0 {
-        session.send(stream, isLast: true) { $0.append(reply.body) }
+        let isSent = session.send(stream, isLast: true) { $0.append(reply.body) }
+        if !isSent { session.end(stream, StatusError.outOfMemory.code.rawValue, StatusError.outOfMemory.message) }
       } else {
         session.end(stream, status, String(decoding: reply.body, as: UTF8.self))
       }

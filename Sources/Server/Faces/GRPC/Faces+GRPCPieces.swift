@@ -81,13 +81,16 @@ extension Faces {
         guard range.size <= Int(UInt32.max) else { throw .answerTooLarge(limit: Int(UInt32.max)) }
         entry.pieces = .range(range, form, isBegun: true)
         guard session.begin(stream) else { return true }
-        session.hold(stream, begins: true) { $0.appendMessagePrefix(range.size) }
+        guard session.hold(stream, begins: true, { $0.appendMessagePrefix(range.size) }) else {
+          breakOff(session, stream, entry, .outOfMemory)
+          return true
+        }
       }
       guard session.begin(stream) else { return true }
       let before = stream.pointee.heldBytes
       var failure: MVCCError?
       var isLast = false
-      session.hold(stream, begins: form == .pieces) { out in
+      let isHeld = session.hold(stream, begins: form == .pieces) { out in
         do throws(MVCCError) {
           let isWhole = form == .measured
           isLast = isWhole ? try range.write(into: &out, bytesMax: Faces.pieceBytes) : try Faces.piece(range, &out)
@@ -96,19 +99,28 @@ extension Faces {
         }
       }
       if let failure { throw failure }
+      guard isHeld else {
+        breakOff(session, stream, entry, .outOfMemory)
+        return true
+      }
       if isLast { endStream(session, stream, entry, nil) }
       return isLast || stream.pointee.heldBytes > before
     } catch {
-      // Within a message nothing can be said: its stream is all that can end.
-      if form == .measured, case .range(_, _, isBegun: true) = entry.pieces {
-        context.logger.error("a range broke off", metadata: ["why": "\(error)"])
-        session.reset(stream, .internalError)
-        finish(entry, StatusError(error).code, session.connection)
-      } else {
-        endStream(session, stream, entry, StatusError(error))
-      }
+      breakOff(session, stream, entry, StatusError(error))
       return true
     }
+  }
+
+  private mutating func breakOff(
+    _ session: HTTP2Session, _ stream: HTTP2StreamPointer, _ entry: GRPCStream, _ error: StatusError
+  ) {
+    // Within a message nothing can be said: its stream is all that can end.
+    guard case .range(_, .measured, isBegun: true) = entry.pieces else {
+      return endStream(session, stream, entry, error)
+    }
+    context.logger.error("a range broke off", metadata: ["why": "\(error)"])
+    session.reset(stream, .internalError)
+    finish(entry, error.code, session.connection)
   }
 
   /// A RangeStreamResponse, whose field 1 is the RangeResponse. Its length stands in four bytes, however many it needs,
@@ -124,6 +136,8 @@ extension Faces {
       out.truncate(to: at)
       throw error
     }
+    // Whoever holds it finds that memory was refused.
+    if out.isRefused { return isLast }
     let size = out.count - field - 5
     guard size > 0 || isLast, let start = out.start else {
       out.truncate(to: at)
@@ -163,14 +177,17 @@ extension Faces {
       return endStream(session, stream, entry, error)
     }
     guard session.begin(stream) else { return }
+    var isHeld = true
     answer.forEachPart { part in
-      session.hold(stream, begins: true) { out in
+      let isMore = session.hold(stream, begins: true) { out in
         let at = out.count
         out.appendMessagePrefix(0)
         part.encode(to: &out)
         out.setMessagePrefix(out.count - at - GRPCPrefix.byteCount, at: at)
       }
+      isHeld = isHeld && isMore
     }
+    guard isHeld else { return endStream(session, stream, entry, .outOfMemory) }
     if let next = answer.following {
       entry.pieces = .snapshot(next: next, isAsked: false)
     } else {

@@ -44,7 +44,7 @@ extension Faces {
   }
 
   /// Watch: the status now. Who watches a service that has none is told so, and hears no more.
-  func watchHealth(
+  mutating func watchHealth(
     _ session: HTTP2Session, _ stream: HTTP2StreamPointer, _ entry: GRPCStream, _ body: UnsafeRawBufferPointer
   ) throws(StatusError) {
     guard !entry.hasBegun else { return }
@@ -54,14 +54,16 @@ extension Faces {
   }
 
   /// Tells the stream's client where the status is no longer what it was told.
-  func show(
+  mutating func show(
     _ status: ServingStatus, _ session: HTTP2Session, _ stream: HTTP2StreamPointer, _ entry: GRPCStream
   ) {
     guard entry.shownStatus != status, entry.shownStatus != .serviceUnknown, entry.rpc == .healthWatch, entry.hasBegun,
       !entry.isFinished
     else { return }
     entry.shownStatus = status
-    session.send(stream, isLast: false) { Faces.append(status, to: &$0) }
+    if !session.send(stream, isLast: false, { Faces.append(status, to: &$0) }) {
+      endStream(session, stream, entry, .outOfMemory)
+    }
   }
 
   // MARK: - Reflection
@@ -74,6 +76,6 @@ extension Faces {
       throw server.malformed("ServerReflectionRequest", error)
     }
     guard let answer else { throw StatusError(.invalidArgument, "needletail: the request asks for nothing") }
-    session.send(stream, isLast: false) { answer.encode(to: &$0) }
+    guard session.send(stream, isLast: false, { answer.encode(to: &$0) }) else { throw StatusError.outOfMemory }
   }
 }

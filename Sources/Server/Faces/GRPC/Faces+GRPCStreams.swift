@@ -103,7 +103,9 @@ extension Faces {
         StatusCode(rawValue: status) ?? .unknown, String(decoding: reply.body, as: UTF8.self))
       return endStream(session, stream, entry, error)
     }
-    session.send(stream, isLast: false) { $0.append(reply.body) }
+    guard session.send(stream, isLast: false, { $0.append(reply.body) }) else {
+      return endStream(session, stream, entry, .outOfMemory)
+    }
     if stream.pointee.flags.contains(.clientEnded), entry.waiting == 0, !session.hasRest(stream) {
       endStream(session, stream, entry, nil)
     }
@@ -125,7 +127,9 @@ extension Faces {
       let call = Call(entry.rpc, requestBytes: 0, startedAt_ns: entry.startedAt_ns)
       return chain.finished(call, Outcome(code: code, answerBytes: 0), session.connection)
     }
-    session.send(stream, isLast: false) { delivery.append(item, to: &$0) }
+    guard session.send(stream, isLast: false, { delivery.append(item, to: &$0) }) else {
+      return endStream(session, stream, entry, .outOfMemory)
+    }
     entry.unsentBytes += item.byteCount
     session.tellsDrained = true
   }

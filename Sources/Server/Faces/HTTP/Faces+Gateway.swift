@@ -69,7 +69,9 @@ extension Faces {
     do throws(HTTPBodyReader.Failure) {
       let taken = try exchange.reader.take(bytes, limit: limit, into: &exchange.text)
       gatewayBytes += exchange.text.count - before
-      if exchange.text.count > limit {
+      if exchange.text.isRefused {
+        failGateway(connection, exchange, StatusError.outOfMemory, closing: true)
+      } else if exchange.text.count > limit {
         failGateway(connection, exchange, StatusError.requestTooLarge, closing: true)
       } else if gatewayBytes > Faces.gatewayBodiesMax, exchange.text.count > Faces.smallBody {
         failGateway(connection, exchange, StatusError.tooManyRequests, closing: true)
@@ -93,8 +95,8 @@ extension Faces {
   // MARK: - Calls
 
   private mutating func serve(_ connection: ConnectionPointer, _ exchange: HTTPExchange) {
-    var message = OutBuffer()
-    var reply = OutBuffer()
+    var message = OutBuffer.refusable
+    var reply = OutBuffer.refusable
     defer {
       message.free()
       reply.free()
@@ -105,6 +107,7 @@ extension Faces {
     } catch {
       return failGateway(connection, exchange, StatusError(.invalidArgument, error.description), closing: false)
     }
+    if message.isRefused { return failGateway(connection, exchange, .outOfMemory, closing: false) }
     dropBody(exchange)
     var call = Call(exchange.rpc, requestBytes: message.count, startedAt_ns: exchange.startedAt_ns)
     call.body = message.bytes
@@ -115,7 +118,7 @@ extension Faces {
       exchange.phase = .waiting
       guard try answer(exchange.rpc, message.bytes, connection, address) else { return }
       let size = connection.pointee.output.count - mark
-      takeOutput(connection, from: mark, into: &reply)
+      try takeOutput(connection, from: mark, into: &reply)
       end(connection, exchange, reply.bytes)
       chain.finished(call, Outcome(code: .ok, answerBytes: size), connection)
     } catch {
@@ -130,9 +133,13 @@ extension Faces {
   }
 
   /// The handlers write where the other faces send from; here it is translated first.
-  private func takeOutput(_ connection: ConnectionPointer, from mark: Int, into message: inout OutBuffer) {
+  private func takeOutput(
+    _ connection: ConnectionPointer, from mark: Int, into message: inout OutBuffer
+  ) throws(StatusError) {
+    guard !connection.pointee.output.isRefused else { throw StatusError.outOfMemory }
     message.append(UnsafeRawBufferPointer(rebasing: connection.pointee.output.bytes[mark...]))
     connection.pointee.output.truncate(to: mark)
+    guard !message.isRefused else { throw StatusError.outOfMemory }
   }
 
   func address(_ connection: ConnectionPointer, _ exchange: HTTPExchange, requestBytes: Int) -> ReplyAddress {
@@ -154,15 +161,21 @@ extension Faces {
   private mutating func end(
     _ connection: ConnectionPointer, _ exchange: HTTPExchange, _ message: UnsafeRawBufferPointer
   ) {
-    var text = OutBuffer(capacity: message.count * 2)
+    var text = OutBuffer.refusable
     defer { text.free() }
     do {
       try ProtoToJSON.convert(message, exchange.route.answer, into: &text)
     } catch {
       return failGateway(connection, exchange, StatusError(.internal, "needletail: \(error)"), closing: false)
     }
-    release(connection, exchange)
+    if text.isRefused { return failGateway(connection, exchange, .outOfMemory, closing: false) }
+    let mark = connection.pointee.output.count
     answer(connection, exchange.manner, 200, text.bytes, type: Faces.json, fields: Faces.gatewayFields)
+    guard !connection.pointee.output.isRefused else {
+      connection.pointee.output.truncate(to: mark)
+      return failGateway(connection, exchange, .outOfMemory, closing: false)
+    }
+    release(connection, exchange)
   }
 
   static var gatewayFields: String { "Grpc-Metadata-Content-Type: application/grpc\r\n" }

@@ -42,8 +42,8 @@ extension Faces {
   mutating func advanceGateway(
     _ connection: ConnectionPointer, _ exchange: HTTPExchange, _ pieces: GatewayPieces
   ) {
-    var message = OutBuffer()
-    var text = OutBuffer()
+    var message = OutBuffer.refusable
+    var text = OutBuffer.refusable
     defer {
       message.free()
       text.free()
@@ -59,6 +59,9 @@ extension Faces {
       if message.isEmpty, !isLast { return }
       do { try append(message.bytes, exchange, pieces, isLast: isLast, to: &text) } catch {
         return breakOff(connection, exchange, pieces, StatusError(.internal, "needletail: \(error)"))
+      }
+      guard !message.isRefused, !text.isRefused else {
+        return breakOff(connection, exchange, pieces, .outOfMemory)
       }
       if !exchange.hasBegun {
         exchange.hasBegun = true

@@ -52,6 +52,10 @@ extension Faces {
     do throws(HTTPBodyReader.Failure) {
       let taken = try exchange.reader.take(bytes, limit: Faces.messageTextMax, into: &exchange.text)
       gatewayBytes += exchange.text.count - before
+      guard !exchange.text.isRefused else {
+        failStream(connection, exchange, .outOfMemory)
+        return nil
+      }
       return taken
     } catch {
       gatewayBytes += exchange.text.count - before
@@ -78,7 +82,7 @@ extension Faces {
   private mutating func takeMessage(
     _ connection: ConnectionPointer, _ exchange: HTTPExchange
   ) throws(StatusError) -> Bool {
-    var message = OutBuffer()
+    var message = OutBuffer.refusable
     defer { message.free() }
     let outcome: JSONToProto.Outcome
     do { outcome = try JSONToProto.convert(exchange.text.bytes, exchange.route.request, into: &message) } catch {
@@ -99,6 +103,7 @@ extension Faces {
       exchange.text.removeFirst(end)
       gatewayBytes -= end
     }
+    guard !message.isRefused else { throw StatusError.outOfMemory }
     if exchange.isAsked { return true }
     if exchange.rpc == .snapshot {
       try askForSnapshot(connection, exchange, SnapshotRequest())
@@ -176,9 +181,11 @@ extension Faces {
   private func appendLine(
     _ connection: ConnectionPointer, _ exchange: HTTPExchange, _ write: (inout OutBuffer) -> Void
   ) {
-    var text = OutBuffer()
+    var text = OutBuffer.refusable
     defer { text.free() }
     write(&text)
+    // A gap that its client would not see.
+    guard !text.isRefused else { return connection.pointee.breakOff() }
     if !exchange.hasBegun {
       exchange.hasBegun = true
       beginChunks(connection, exchange.manner, fields: Faces.gatewayFields)
@@ -219,9 +226,10 @@ extension Faces {
     guard let exchange = HTTPConnection.of(connection)?.exchange, exchange.answers === item.stream,
       !connection.pointee.isFinishing
     else { return }
-    var message = OutBuffer()
+    var message = OutBuffer.refusable
     defer { message.free() }
     delivery.append(item, to: &message)
+    guard !message.isRefused else { return connection.pointee.breakOff() }
     if let code = item.endCode {
       let text = String(decoding: message.bytes, as: UTF8.self)
       return failStream(connection, exchange, StatusError(code, text))

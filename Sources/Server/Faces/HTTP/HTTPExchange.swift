@@ -62,7 +62,7 @@ final class HTTPExchange {
   var phase = Phase.body
   var reader: HTTPBodyReader
   /// What of the body came and is not read yet.
-  var text = OutBuffer()
+  var text = OutBuffer.refusable
   /// The answer's head is out.
   var hasBegun = false
 
