@@ -2,8 +2,8 @@
 //
 // The kernel reads single pages of such a file (`FilePageStore.adviseReads`): it could only guess what comes next, by where
 // pages lie in the file. The branch above the leaves knows. So a scan that goes from one leaf to the next asks for the
-// leaves behind it, four to begin with and twice as many each time half of them were used: the disk reads them side by
-// side, and the scan waits for few of them.
+// leaves behind it, four to begin with and twice as many whenever a quarter of them is left: the disk reads them side by
+// side, the scan waits for few of them, and one that ends soon has not read many in vain.
 
 struct ReadAhead {
   private static let windowMax = 64
@@ -24,7 +24,7 @@ struct ReadAhead {
       self.isForward = isForward
       end = position
     }
-    guard end <= last, 2 * (end - position) <= window else { return nil }
+    guard end <= last, 4 * (end - position) <= window else { return nil }
     window = min(2 * window, Self.windowMax)
     let first = end
     end = min(first + window, last + 1)
