@@ -4,7 +4,8 @@ SOURCES   = Package.swift Sources Tests Benchmarks Fuzz/Package.swift Fuzz/Sourc
 PRODUCTS  = .build/release
 # Tests run optimised, in a build folder of their own: -enable-testing would replace the product's objects.
 TESTBUILD = --scratch-path .build-test -c release -Xswiftc -enable-testing
-# Optimised, with assertions: unoptimised and sanitized the tests would take hours.
+# Optimised, with assertions: unoptimised and sanitized the tests would take hours. Leaks are looked for by hand (detect_leaks=1):
+# tests that crash databases and logs drop them without closing them.
 SANITIZED = -c release -Xswiftc -enable-testing -Xswiftc -assert-config -Xswiftc Debug
 # The others have one thread; some of them would take an hour.
 THREADED  = (ServerTests|ClientTests|RPCTests|WALTests|SnapshotTests|MVCCTests)\.|ReclaimTests|ScrubTests|CursorTests|ReadAheadTests
@@ -72,7 +73,7 @@ lint: ## Check the style of every Swift file
 
 sanitize: deps-test ## The Swift tests under the address sanitizer, those with threads under the thread sanitizer, and readers beside a writer for a minute
 	$(SWIFT) build --sanitize=address --scratch-path .build-asan $(SANITIZED) --build-tests
-	bash .ci/unit-tests $(SWIFT) test --sanitize=address --scratch-path .build-asan $(SANITIZED) --skip-build --no-parallel
+	ASAN_OPTIONS=detect_leaks=0 bash .ci/unit-tests $(SWIFT) test --sanitize=address --scratch-path .build-asan $(SANITIZED) --skip-build --no-parallel
 	$(SWIFT) build --sanitize=thread --scratch-path .build-tsan $(SANITIZED) --build-tests
 	bash .ci/unit-tests $(SWIFT) test --sanitize=thread --scratch-path .build-tsan $(SANITIZED) --skip-build --no-parallel \
 	  --filter '$(THREADED)'

@@ -18,7 +18,8 @@ import Testing
   private func flags(at address: UnsafeRawPointer) throws -> [Substring] {
     let place = UInt(bitPattern: address)
     var isInside = false
-    for line in try String(contentsOfFile: "/proc/self/smaps", encoding: .utf8).split(separator: "\n") {
+    let smaps = try FileHandle(forReadingAtPath: "/proc/self/smaps")?.readToEnd() ?? Data()
+    for line in String(decoding: smaps, as: UTF8.self).split(separator: "\n") {
       let head = line.prefix { $0 != " " }.split(separator: "-")
       if head.count == 2, let from = UInt(head[0], radix: 16), let to = UInt(head[1], radix: 16) {
         isInside = from <= place && place < to

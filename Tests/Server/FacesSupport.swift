@@ -14,6 +14,7 @@ final class RunningServer: @unchecked Sendable {
   let group: ReactorGroup
   let port: UInt16
   let transports: [String]
+  private let metrics: [ThreadMetrics]
   private let lock = NSLock()
   private var isStopped = false
 
@@ -39,7 +40,7 @@ final class RunningServer: @unchecked Sendable {
     port = UInt16(reactors.ports[0])
     let figures = ServerFigures()
     figures.sample(node.database)
-    let metrics = (0..<count).map { _ in ThreadMetrics() }
+    metrics = (0..<count).map { _ in ThreadMetrics() }
     let page = MetricsPage(
       node.status, figures: figures, group: group, threads: metrics, quotaBytes: 0,
       watch: node.watch.figures)
@@ -50,14 +51,15 @@ final class RunningServer: @unchecked Sendable {
     transports = try reactors.start(context, metrics: metrics) { _ in }
   }
 
-  func stop() {
+  func stop(within_ms: Int32 = 2_000) {
     lock.lock()
     defer { lock.unlock() }
     guard !isStopped else { return }
     isStopped = true
-    reactors.stop(within_ms: 2_000)
+    reactors.stop(within_ms: within_ms)
     node.stop()
     group.free()
+    for threadMetrics in metrics { threadMetrics.free() }
   }
 
   deinit { stop() }
