@@ -89,13 +89,14 @@ struct CorruptionTests {
     }
   }
 
-  /// An edit that meets a damaged page fails: copied, it would carry a checksum again.
-  @Test func editsDoNotLaunderDamage() throws {
+  /// An edit that meets a damaged page fails: copied, it would carry a checksum again. Where reads compare checksums, they
+  /// are the first to find it.
+  @Test(arguments: [true, false]) func editsDoNotLaunderDamage(verifiesReads: Bool) throws {
     let patient = try Patient(pageSize: 512)
     var refusals = 0
     for id in patient.find(.leaf) {
       let victim = patient.copy()
-      let database = try victim.open()
+      let database = try victim.open(verifiesReads: verifiesReads)
       guard let tree = database.tree(named: "t") else { continue }
       let leaf = LeafPage(victim.page(id))
       guard leaf.count > 1 else { continue }

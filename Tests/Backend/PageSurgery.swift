@@ -42,7 +42,11 @@ struct Patient {
 
   func copy() -> Patient { Patient(copying: self) }
 
-  func open() throws -> Database { try Database(store: store, path: "patient", options: options(pageSize: pageSize)) }
+  func open(verifiesReads: Bool = true) throws -> Database {
+    var options = options(pageSize: pageSize)
+    options.verifiesReads = verifiesReads
+    return try Database(store: store, path: "patient", options: options)
+  }
 
   var pages: Int { Int(store.size) / pageSize }
   func page(_ id: Int) -> UnsafeRawPointer { store.base + id * pageSize }

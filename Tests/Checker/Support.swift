@@ -40,6 +40,6 @@ enum Vectors {
   }
 }
 
-func check(_ text: String, _ limits: Limits = Limits(seconds: 20)) throws(HistoryError) -> Verdict {
+func check(_ text: String, _ limits: Limits = Limits(seconds: 300)) throws(HistoryError) -> Verdict {
   try HistoryChecker.check(Array(text.utf8), limits)
 }

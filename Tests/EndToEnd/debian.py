@@ -15,7 +15,7 @@ def stanzas():
     text = b""
     for attempt in range(2):
         try:
-            text = subprocess.run(["apt-cache", "dumpavail"], capture_output=True, timeout=120).stdout
+            text = subprocess.run(["apt-cache", "dumpavail"], capture_output=True, timeout=900).stdout
         except FileNotFoundError:
             break
         if text.count(b"\nPackage: ") >= 10_000 or attempt or os.getuid():

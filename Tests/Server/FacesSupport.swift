@@ -14,7 +14,11 @@ final class RunningServer: @unchecked Sendable {
   let group: ReactorGroup
   let port: UInt16
   let transports: [String]
+<<<<<<< HEAD
   let metrics: [ThreadMetrics]
+=======
+  private let metrics: [ThreadMetrics]
+>>>>>>> proof
   private let lock = NSLock()
   private var isStopped = false
 
@@ -52,14 +56,15 @@ final class RunningServer: @unchecked Sendable {
     transports = try reactors.start(context, metrics: metrics) { _ in }
   }
 
-  func stop() {
+  func stop(within_ms: Int32 = 2_000) {
     lock.lock()
     defer { lock.unlock() }
     guard !isStopped else { return }
     isStopped = true
-    reactors.stop(within_ms: 2_000)
+    reactors.stop(within_ms: within_ms)
     node.stop()
     group.free()
+    for threadMetrics in metrics { threadMetrics.free() }
   }
 
   deinit { stop() }

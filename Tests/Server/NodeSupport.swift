@@ -119,6 +119,12 @@ final class RunningNode {
     try node.start()
   }
 
+  // They hold the node's server, which holds the sink.
+  deinit {
+    sink.streams.onDrained = nil
+    sink.streams.onItem = nil
+  }
+
   func propose(put key: Bytes, _ value: Bytes, prevKV: Bool = false, lease: Int64 = 0) throws -> ReplyAddress {
     let address = sink.address()
     let body = key.withUnsafeBytes { key in

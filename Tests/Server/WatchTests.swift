@@ -3,8 +3,9 @@ import Foundation
 import NeedletailBytes
 import NeedletailMVCC
 import NeedletailRPC
-import NeedletailServer
 import Testing
+
+@testable import NeedletailServer
 
 @Suite struct WatchTests {
   private func bytes(_ text: String) -> Bytes { Bytes(text.utf8) }
@@ -20,6 +21,24 @@ import Testing
   private func begin(_ watches: [SeenWatch], on stream: SeenStream, _ running: RunningNode) throws {
     for watch in watches { try running.watch(watch, on: stream) }
     try #require(running.sink.streams.wait { watches.allSatisfy { $0.id != nil || $0.isCancelled } })
+  }
+
+  /// Every reading of the past makes an index: what was gathered in it must not outlive it.
+  @Test func anIndexTakesItsGroupsAlong() {
+    let member = bytes("a").withUnsafeBytes { key in
+      WatchMember(
+        WatchInterest(
+          keys: WatchedKeys(key: key, rangeEnd: UnsafeRawBufferPointer(start: nil, count: 0)), skipsPuts: false,
+          skipsDeletes: false, withPrevious: false))
+    }
+    weak var group: WatchGroup?
+    do {
+      var index = WatchIndex()
+      index.insert(member)
+      group = member.group
+      withExtendedLifetime(index) { #expect(group != nil) }
+    }
+    #expect(group == nil)
   }
 
   @Test func whatHappensIsSeen() throws {

@@ -64,11 +64,11 @@ extension Database {
   func finish(_ work: Work) throws(DatabaseError) {
     do throws(DatabaseError) {
       try writeBitmap(work)
-      try store.sync()
+      if !mutant(.metaBeforeData) { try store.sync() }
       try Self.writeMeta(work.meta, slot: work.slot, store: store, pageSize: geometry.pageSize)
-      try store.sync()
+      if !mutant(.lastSyncMissing) { try store.sync() }
     } catch {
-      withWriter { $0.latch = $0.latch ?? error.description }
+      if !mutant(.failedCheckpointForgotten) { withWriter { $0.latch = $0.latch ?? error.description } }
       throw error
     }
     withWriter { writer in
@@ -93,7 +93,8 @@ extension Database {
       header.format(
         id: PageID(id), transaction: work.meta.transaction, level: 0, tree: 0, pageSize: pageSize)
       page.storeBytes(of: PageType.bitmap.rawValue, toByteOffset: 16, as: UInt8.self)
-      group.words.withUnsafeBytes { words in
+      let words = mutant(.bitmapOfTheMoment) ? withWriter { $0.free.words(of: group.group) } : group.words
+      words.withUnsafeBytes { words in
         guard let source = words.baseAddress else { return }
         memcpy(page + headerSize, source, min(words.count, pageSize - headerSize))
       }
@@ -224,8 +225,8 @@ extension Database {
     // After a process death the page cache may show a meta page that the disk does not have yet: write it again,
     // the same bytes, and sync before any page that an older checkpoint needs can be reused.
     if !readOnly {
-      try writeMeta(meta, slot: slot, store: store, pageSize: pageSize)
-      try store.sync()
+      if !mutant(.metaNotRewritten) { try writeMeta(meta, slot: slot, store: store, pageSize: pageSize) }
+      if !mutant(.opensWithoutSync) { try store.sync() }
     }
     var free = FreeSpace(geometry: geometry, pages: Int(meta.pages))
     try loadBitmap(&free, area: slot, store: store)

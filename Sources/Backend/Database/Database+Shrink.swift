@@ -74,7 +74,7 @@ extension Database {
     try checkpoint()
     guard forgetTail(goal) else { return isEndForbidden(goal) ? .held : .needed }
     try checkpoint()
-    try checkpoint(force: true)
+    if !mutant(.cutAfterOneCheckpoint) { try checkpoint(force: true) }
     return try cut(goal) ? .shrunk : .needed
   }
 

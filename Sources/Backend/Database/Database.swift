@@ -65,7 +65,8 @@ public final class Database: @unchecked Sendable {
   package init(store: any PageStore, path: String, options: DatabaseOptions) throws(DatabaseError) {
     self.store = store
     self.path = path
-    if Self.isUnfinished(store), !options.readOnly { try Self.format(store, pageSize: options.pageSize) }
+    let isNew = mutant(.unfinishedCreationKept) ? store.size == 0 : Self.isUnfinished(store)
+    if isNew, !options.readOnly { try Self.format(store, pageSize: options.pageSize) }
     let opened = try Self.recover(store, path: path, readOnly: options.readOnly)
     geometry = opened.geometry
     storeID = opened.meta.storeID
@@ -79,10 +80,10 @@ public final class Database: @unchecked Sendable {
       durable: opened.meta.transaction, durableSlot: opened.slot, checkpointNumber: opened.meta.checkpoint,
       durableWords: opened.meta.words)
     batch = WriteBatch(geometry: geometry, allocator: self, base: store.base, verified: verified)
-    if opened.isDoubtful, !options.readOnly { try verifyDoubtful() }
+    if opened.isDoubtful, !options.readOnly, !mutant(.olderCheckpointTrusted) { try verifyDoubtful() }
     if options.readOnly {
       writer.latch = "opened read-only"
-    } else {
+    } else if !mutant(.transactionsUsedAgain) {
       try settle()
     }
   }
@@ -128,7 +129,9 @@ public final class Database: @unchecked Sendable {
       result = try body(batch)
       if batch.isChanged { try publish() }
     } catch {
-      for (first, run) in batch.scratch.overflows { releaseRun(first, count: run.pages) }
+      for (first, run) in batch.scratch.overflows where !mutant(.abandonedValuesKept) {
+        releaseRun(first, count: run.pages)
+      }
       throw error
     }
     return result
@@ -142,7 +145,7 @@ public final class Database: @unchecked Sendable {
   /// Frees what no pinned epoch holds any more.
   func reclaim(_ writer: inout Writer) {
     let epochs = pinnedEpochs(writer)
-    release(writer.reclaimer.reclaim(epochs: epochs), &writer)
+    release(writer.reclaimer.reclaim(epochs: mutant(.reclaimsWithoutAsking) ? [] : epochs), &writer)
     writer.snapshots.recycle(epochs: epochs)
   }
 
@@ -157,8 +160,8 @@ public final class Database: @unchecked Sendable {
 
   private func pinnedEpochs(_ writer: borrowing Writer) -> [UInt64] {
     var epochs = readers.pinned()
-    epochs.append(writer.durable)
-    if let inFlight = writer.inFlight { epochs.append(inFlight) }
+    if !mutant(.durableNotPinned) { epochs.append(writer.durable) }
+    if let inFlight = writer.inFlight, !mutant(.checkpointInFlightNotPinned) { epochs.append(inFlight) }
     epochs.append(readers.current.pointee.transaction.load(ordering: .relaxed))
     return epochs.sorted()
   }

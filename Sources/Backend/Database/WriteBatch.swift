@@ -181,7 +181,7 @@ package final class WriteBatch {
     let pageSize = geometry.pageSize
     let header = PageHeader(page)
     guard header.transaction <= transaction else { throw .corrupt(page: header.id, reason: .transaction) }
-    guard header.checksum(pageSize: pageSize) == header.crc else {
+    guard header.checksum(pageSize: pageSize) == header.crc || mutant(.editsUnchecked) else {
       throw .corrupt(page: header.id, reason: .checksum)
     }
     let lower: Int
@@ -270,7 +270,7 @@ package final class WriteBatch {
   /// Frees the run that an entry's value lives in, if it does.
   func discardOverflow(_ leaf: LeafPage, _ i: Int) throws(DatabaseError) {
     let record = leaf.recordOffset(i, count: leaf.count)
-    guard leaf.isOverflow(record) else { return }
+    guard leaf.isOverflow(record), !mutant(.replacedValueKept) else { return }
     try discardOverflow(OverflowReference(leaf.page + record + 4 + leaf.tailLength(record)))
   }
 

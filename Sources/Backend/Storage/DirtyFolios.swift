@@ -18,7 +18,7 @@ struct DirtyFolios {
 
   /// There were `syncs` of them so far; one more than before leaves all folios clean.
   mutating func noteSyncs(_ syncs: UInt64) {
-    guard syncs != self.syncs else { return }
+    guard syncs != self.syncs, !mutant(.folioDirtyAfterSync) else { return }
     self.syncs = syncs
     written.removeAll(keepingCapacity: true)
   }

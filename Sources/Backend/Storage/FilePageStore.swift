@@ -9,7 +9,7 @@ import CNeedletail
 import Glibc
 import Synchronization
 
-/// Immutable after `open` but for `size` and `dirty`, which only the writer uses (readers know a file's extent from their
+/// Immutable after `open` but for `size`, `dirty` and what was advised, which only the writer uses (readers know a file's extent from their
 /// snapshot), and `extent`, which its lock guards. Hence unchecked Sendable.
 final class FilePageStore: PageStore, @unchecked Sendable {
   var base: UnsafeRawPointer { UnsafeRawPointer(mapping.address) }
@@ -32,6 +32,9 @@ final class FilePageStore: PageStore, @unchecked Sendable {
     var size: UInt64
   }
   private let extent: Mutex<Extent>
+  /// So much of the mapping's beginning was opened to be read in huge pages.
+  private let hugeBytes: Int
+  private var readsSinglePages = false
   /// The kernel takes no more pieces in one call (UIO_MAXIOV).
   private static let vectorsMax = 1024
 
@@ -71,13 +74,25 @@ final class FilePageStore: PageStore, @unchecked Sendable {
     mapping = try FileMapping(descriptor, capacity: capacity, writable: false)
     // Pages not in memory then come in pieces of 2 MiB, which the kernel maps as huge pages (15–20 % on random gets of a
     // reopened file). Not for what may not fit in memory: there each miss would read 2 MiB for one page.
-    if hugePages, size > 0, size <= MemoryLimit.bytes / 4 { madvise(mapping.address, Int(size), MADV_HUGEPAGE) }
-    // Of what does not fit in memory a miss would read what the device reads ahead (8 MiB here), and throw out as much.
-    if size > MemoryLimit.bytes / 4 * 3 { madvise(mapping.address, Int(capacity), MADV_RANDOM) }
+    hugeBytes = hugePages && size <= MemoryLimit.bytes / 4 ? Int(size) : 0
+    if hugeBytes > 0 { madvise(mapping.address, hugeBytes, MADV_HUGEPAGE) }
     stores =
       hugePages && !readOnly && nt_overwrites_in_place(descriptor) != 0 && FileMapping.addressSpaceLimit == nil
       ? try? FileMapping(descriptor, capacity: capacity, writable: true) : nil
     extent = Mutex(Extent(filled: size, size: size))
+    adviseReads()
+  }
+
+  /// Of what does not fit in memory a miss would read what the device reads ahead (8 MiB here), and throw out as much: so it
+  /// reads single pages, and who needs more asks for it (`PageSource.readSoon`). This follows the size: files grow and shrink
+  /// while they are open.
+  private func adviseReads() {
+    let isLarge = MemoryLimit.isExceeded(by: size)
+    guard isLarge != readsSinglePages else { return }
+    readsSinglePages = isLarge
+    madvise(mapping.address, Int(capacity), isLarge ? MADV_RANDOM : MADV_NORMAL)
+    // Where huge pages were asked for, a miss would read 2 MiB all the same.
+    if isLarge, hugeBytes > 0 { madvise(mapping.address, hugeBytes, MADV_NOHUGEPAGE) }
   }
 
   // MARK: Writing
@@ -220,6 +235,7 @@ final class FilePageStore: PageStore, @unchecked Sendable {
     }
     size = newSize
     extent.withLock { $0.size = newSize }
+    adviseReads()
   }
 
   func truncate(to newSize: UInt64) throws(DatabaseError) {
@@ -235,6 +251,7 @@ final class FilePageStore: PageStore, @unchecked Sendable {
     }
     if let failure { throw failure }
     size = newSize
+    adviseReads()
   }
 
   func close() {

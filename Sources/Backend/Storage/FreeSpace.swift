@@ -73,7 +73,8 @@ struct FreeSpace {
     }
     // A group a bitmap page has never been written for must be written, also when nothing in it lives.
     for area in 0...1 {
-      changedGroups[area].append(contentsOf: repeatElement(true, count: groups - changedGroups[area].count))
+      let begun = groups - changedGroups[area].count
+      changedGroups[area].append(contentsOf: repeatElement(!mutant(.changedGroupsStartEmpty), count: begun))
     }
   }
 
@@ -175,7 +176,7 @@ struct FreeSpace {
   mutating func forget(from end: Int) -> Bool {
     guard allowed == end, end < pages else { return false }
     let reserved = (end..<pages).reduce(0) { $0 + (isReserved($1) ? 1 : 0) }
-    guard forbiddenPages == pages - end - reserved else { return false }
+    guard forbiddenPages == pages - end - reserved || mutant(.endForgottenUnderReaders) else { return false }
     var position = end
     while let page = reusable.first(from: position) {
       reusable.remove(page)
@@ -220,14 +221,19 @@ struct FreeSpace {
   /// batch boundary, when `live` is exactly what the pinned snapshot reaches: pending pages are free to whoever opens
   /// the file, so none leaks.
   mutating func takeChangedGroups(area: Int) -> [(group: Int, words: [UInt64])] {
-    let wordsPerGroup = groupPages / 64
     var taken: [(group: Int, words: [UInt64])] = []
     for group in 0..<groups where changedGroups[area][group] {
-      let first = group * wordsPerGroup
-      let present = live.words(min(first, live.count / 64)..<min(first + wordsPerGroup, live.count / 64))
-      taken.append((group, Array(present) + repeatElement(0, count: wordsPerGroup - present.count)))
+      taken.append((group, words(of: group)))
       changedGroups[area][group] = false
+      if mutant(.oneSetOfChangedGroups) { changedGroups[1 - area][group] = false }
     }
     return taken
+  }
+
+  func words(of group: Int) -> [UInt64] {
+    let wordsPerGroup = groupPages / 64
+    let first = group * wordsPerGroup
+    let present = live.words(min(first, live.count / 64)..<min(first + wordsPerGroup, live.count / 64))
+    return Array(present) + repeatElement(0, count: wordsPerGroup - present.count)
   }
 }

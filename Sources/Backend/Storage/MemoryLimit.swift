@@ -2,10 +2,16 @@
 // fill counts towards that.
 
 import Glibc
+import Synchronization
 
 enum MemoryLimit {
   /// As it was when first asked.
   static let bytes: UInt64 = min(physical, controlGroup ?? .max)
+
+  /// A file beyond this does not stay in memory: reads ask the disk for just the pages they need. Tests set it lower.
+  static let large = Atomic<UInt64>(bytes / 4 * 3)
+
+  static func isExceeded(by size: UInt64) -> Bool { size > large.load(ordering: .relaxed) }
 
   private static let physical =
     UInt64(max(0, sysconf(Int32(_SC_PHYS_PAGES)))) * UInt64(max(0, sysconf(Int32(_SC_PAGESIZE))))

@@ -22,6 +22,8 @@ package struct Cursor: ~Copyable {
   /// What is left to fetch of the leaf that comes next, once the cursor moves through leaves in order.
   private var ahead: UnsafeRawPointer
   private var aheadLength = 0
+  /// What is asked of the disk ahead; nil where the file stays in memory.
+  private var readAhead: ReadAhead?
   /// Assembled key; allocated at the first use of `key`. It holds the prefix of `keyLeaf`.
   private var keyBuffer: UnsafeMutableRawPointer?
   private var keyLeaf: UnsafeRawPointer?
@@ -33,6 +35,7 @@ package struct Cursor: ~Copyable {
     depth = min(Int(tree.root.level), depthLimit - 1)
     leaf = LeafPage(nowhere)
     ahead = nowhere
+    readAhead = tree.source.isLargerThanMemory && depth > 0 ? ReadAhead() : nil
   }
 
   deinit { free(keyBuffer) }
@@ -94,6 +97,7 @@ package struct Cursor: ~Copyable {
     if seekInLeaf(bytes, key.count) { return true }
     isValid = false
     aheadLength = 0
+    if readAhead != nil { readAhead = ReadAhead() }
     guard tree.root.page != 0 else { return false }
     var page = try tree.source.page(tree.root.page, level: depth)
     let order = compareToPrefix(key, try tree.treePrefix(page))
@@ -124,7 +128,7 @@ package struct Cursor: ~Copyable {
   private mutating func seekInLeaf(_ key: UnsafeRawPointer, _ length: Int) -> Bool {
     guard isValid else { return false }
     let prefix = leaf.prefixLength
-    guard prefix <= length, equalBytes(leaf.prefix, key, prefix) else { return false }
+    guard prefix <= length, mutant(.seeksWithoutPrefix) || equalBytes(leaf.prefix, key, prefix) else { return false }
     let (place, found) = leaf.search(key, length, pageSize: tree.source.pageSize)
     guard place < leafCount, place > 0 || found else { return false }
     index = place
@@ -188,8 +192,10 @@ package struct Cursor: ~Copyable {
     return branch
   }
 
-  /// Down to a leaf along first or last children.
-  private mutating func descend(from start: Int, _ id: PageID, toLast: Bool) throws(DatabaseError) {
+  /// Down to a leaf along first or last children; where that goes on with a scan, the disk is asked for what comes next.
+  private mutating func descend(
+    from start: Int, _ id: PageID, toLast: Bool, scanning: Bool = false
+  ) throws(DatabaseError) {
     var id = id
     for step in start..<depth {
       let page = try tree.source.page(id, level: depth &- step)
@@ -198,7 +204,20 @@ package struct Cursor: ~Copyable {
       path[step] = Step(page: page, index: child)
       id = branch.child(child)
     }
+    if scanning, readAhead != nil { askAhead(isForward: !toLast) }
     try enter(try tree.source.page(id, level: 0))
+  }
+
+  @inline(never) private mutating func askAhead(isForward: Bool) {
+    let step = depth &- 1
+    let branch = BranchPage(path[step].page)
+    guard let wanted = readAhead?.next(at: path[step].index, of: branch, isForward: isForward) else { return }
+    ReadAhead.ask(tree.source, branch, wanted)
+    // The branch beside this one, when that has nothing left to ask for.
+    guard step > 0, isForward ? wanted.upperBound > branch.count : wanted.lowerBound == 0 else { return }
+    let above = BranchPage(path[step &- 1].page)
+    let beside = path[step &- 1].index &+ (isForward ? 1 : -1)
+    if beside >= 0, beside <= above.count { tree.source.readSoon(above.child(beside), count: 1) }
   }
 
   /// To the first entry behind this leaf; leaves may be empty.
@@ -214,7 +233,7 @@ package struct Cursor: ~Copyable {
       }
       path[step].index = child
       if step == depth &- 1, child < branch.count { expect(branch.child(child &+ 1)) }
-      try descend(from: step &+ 1, branch.child(child), toLast: false)
+      try descend(from: step &+ 1, branch.child(child), toLast: false, scanning: true)
       if leafCount > 0 {
         index = 0
         isValid = true
@@ -237,7 +256,7 @@ package struct Cursor: ~Copyable {
       path[step].index = child
       let branch = BranchPage(path[step].page)
       if step == depth &- 1, child > 0 { expect(branch.child(child &- 1)) }
-      try descend(from: step &+ 1, branch.child(child), toLast: true)
+      try descend(from: step &+ 1, branch.child(child), toLast: true, scanning: true)
       if leafCount > 0 {
         index = leafCount &- 1
         isValid = true

@@ -66,6 +66,8 @@ extension TreeView {
   ) throws(DatabaseError) {
     try withUnsafeTemporaryAllocation(of: Flight.self, capacity: Self.inFlight) { (flights) throws(DatabaseError) in
       guard let flights = flights.baseAddress else { return }
+      // Then the misses that are waited for together are the disk's.
+      let isLarge = source.isLargerThanMemory
       var start = 0
       while start < keys.count {
         let count = min(keys.count &- start, Self.inFlight)
@@ -76,6 +78,7 @@ extension TreeView {
           level &-= 1
           for i in 0..<count { findChild(flights + i, level: level) }
         }
+        if isLarge { for i in 0..<count where flights[i].end == 0 { source.readSoon(flights[i].id, count: 1) } }
         for i in 0..<count { findRecord(flights + i) }
         for i in 0..<count { values[start &+ i] = try arrive(flights + i, keys[start &+ i]) }
         start &+= count

@@ -1,6 +1,7 @@
 // From a page reference to its bytes, with the checks that make a descent through a damaged file safe.
 
 import CNeedletail
+import Glibc
 
 /// Where a tree's pages are: the mapping, and inside a write batch its scratch pages too.
 struct PageSource {
@@ -13,6 +14,17 @@ struct PageSource {
   let verified: VerifiedPages?
   /// The batch whose unpublished pages may be met, or nil for a published snapshot.
   let scratch: Unmanaged<ScratchPages>?
+
+  /// Reads that miss the page cache then fetch one page each, unless they ask for more.
+  var isLargerThanMemory: Bool { MemoryLimit.isExceeded(by: UInt64(limit) &<< shift) }
+
+  /// Has the kernel read pages that somebody is about to look at, without waiting for them.
+  func readSoon(_ first: PageID, count: Int) {
+    guard first < limit, count <= Int(limit - first) else { return }
+    let start = Int(bitPattern: address(first))
+    let aligned = start & -Int(getpagesize())
+    madvise(UnsafeMutableRawPointer(bitPattern: aligned), start - aligned + count << Int(shift), MADV_WILLNEED)
+  }
 
   @inline(__always) func address(_ id: PageID) -> UnsafeRawPointer {
     base + Int(truncatingIfNeeded: UInt64(id) &<< shift)
@@ -85,6 +97,7 @@ struct PageSource {
       throw .corrupt(page: run.first, reason: .pageOutOfFile)
     }
     let page = address(run.first)
+    if pages > 1, isLargerThanMemory { readSoon(run.first, count: Int(pages)) }
     let header = PageHeader(page)
     guard header.id == run.first else { throw .corrupt(page: run.first, reason: .identity) }
     guard header.type == PageType.overflow.rawValue else { throw .corrupt(page: run.first, reason: .kind) }

@@ -9,13 +9,14 @@
 extension Scrubber {
   /// Looks at the meta pages and at some groups of bitmap pages. False behind the last.
   func nextOfCheckpoints() -> Bool {
-    database.checkpointLock.lock()
-    defer { database.checkpointLock.unlock() }
+    let isAlone = !mutant(.scrubsBesideCheckpoints)
+    if isAlone { database.checkpointLock.lock() }
+    defer { if isAlone { database.checkpointLock.unlock() } }
     guard let state = database.checkpointState else { return false }
     let first = group
     group += groupsMax
     var hasMore = false
-    for slot in 0...1 {
+    for slot in 0...1 where slot == state.slot || !mutant(.scrubsOneCheckpoint) {
       // Numbers go up by one, and the slots take turns.
       let number = slot == state.slot ? state.number : state.number - 1
       guard let meta = meta(slot: slot, number: number, fileSize: state.fileSize) else { continue }
@@ -40,7 +41,9 @@ extension Scrubber {
         let bytes = try self.read(offset: UInt64(offset), count: metaSize)
         do throws(Meta.Problem) {
           let meta = try Meta(decoding: bytes, fileSize: fileSize)
-          guard meta.checkpoint == number, meta.storeID == self.database.storeID else { return (.stale, nil) }
+          guard meta.checkpoint == number || mutant(.scrubsStaleMeta), meta.storeID == self.database.storeID else {
+            return (.stale, nil)
+          }
           found = meta
           return nil
         } catch {

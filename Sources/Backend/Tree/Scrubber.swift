@@ -85,6 +85,7 @@ package final class Scrubber {
   private func nextOfTrees() -> Bool {
     view = reader.pin()
     defer { reader.unpin() }
+    if mutant(.scrubsWithoutPin) { reader.unpin() }
     guard tree < view.treeCount else { return false }
     let root = view.snapshot.pointee.roots[tree]
     if root.page == 0 {

@@ -54,7 +54,7 @@ extension WriteBatch {
     let head = keyHead(bytes, prefix, length)
     let last = leaf.view.head(n - 1)
     guard
-      head > last
+      mutant(.appendsUnsorted) || head > last
         || head == last
           && leaf.view.compare(n - 1, bytes, length, prefix: prefix, count: n, pageSize: geometry.pageSize) > 0
     else { throw .unsorted }

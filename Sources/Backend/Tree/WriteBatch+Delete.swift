@@ -90,7 +90,7 @@ extension WriteBatch {
     let high = sharedWithFence(step, lower: false, key)
     let treePrefix = PageHeader(UnsafeRawPointer(path[0].page)).prefixLength
     guard let low, let high else { return treePrefix }
-    return min(low, high)
+    return mutant(.mergeKeepsLongerPrefix) ? max(low, high) : min(low, high)
   }
 
   /// A sibling to read from: scratch or published. Nil where it is damaged: the entry is deleted by now, which must not
@@ -107,7 +107,8 @@ extension WriteBatch {
     let level = parent.view.level
     var contents = BranchContents(parent.view, keyBuffer: entryBuffer)
     contents.separators.remove(at: first)
-    contents.children[first] = .init(id: id, live: contents.children[first].live + contents.children[first + 1].live)
+    let gained = mutant(.mergeLosesCount) ? 0 : contents.children[first + 1].live
+    contents.children[first] = .init(id: id, live: contents.children[first].live + gained)
     contents.children.remove(at: first + 1)
     let prefixLength = parent.view.prefixLength
     memcpy(fenceBuffer, parent.view.prefix, prefixLength)

@@ -54,7 +54,7 @@ extension WriteBatch {
   /// Collects the pages of a subtree, each checked whole: what a damaged page refers to may be somebody else's.
   private func drop(_ id: PageID, level: Int, _ dropped: inout DroppedPages) throws(DatabaseError) {
     let page = try source.page(id, level: level)
-    if id & dirtyBit == 0 { try checkForEditing(page, level: level) }
+    if id & dirtyBit == 0, !mutant(.rangeDeletionUnchecked) { try checkForEditing(page, level: level) }
     dropped.pages.append(id)
     if level == 0 {
       let leaf = LeafPage(page)
@@ -80,8 +80,8 @@ extension WriteBatch {
 
   /// Cannot fail: everything was checked when it was collected.
   private func discard(_ dropped: DroppedPages) {
-    for id in dropped.pages { discard(id) }
-    for run in dropped.runs { freeOverflow(run) }
+    for id in dropped.pages where !mutant(.rangeDeletionKeepsPages) { discard(id) }
+    for run in dropped.runs where !mutant(.rangeDeletionKeepsValues) { freeOverflow(run) }
   }
 
   // MARK: Cutting
@@ -121,7 +121,7 @@ extension WriteBatch {
     let leftLive = trim(tree, left, below: parting, isLeft: true, &keys)
     let rightLive = trim(tree, right, below: parting, isLeft: false, &keys)
     join(tree, left, right, at: parting, leftLive, rightLive, &keys)
-    for step in 0..<parting {
+    for step in 0..<parting where !mutant(.rangeDeletionKeepsCounts) {
       BranchEditor(left.path[step].page, pageSize: geometry.pageSize)
         .addLiveCount(left.path[step].index, -Int64(removed))
     }
@@ -235,7 +235,8 @@ extension WriteBatch {
 
   /// A subtree without entries between two fences: an empty leaf, under branches of one child.
   private func plantEmpty(_ tree: TreeID, level: Int, _ low: [UInt8], _ high: [UInt8]) -> PageID {
-    let shared = low.withUnsafeBytes { low in high.withUnsafeBytes { commonPrefix(low, $0) } }
+    let common = low.withUnsafeBytes { low in high.withUnsafeBytes { commonPrefix(low, $0) } }
+    let shared = mutant(.emptyChildOfAnyPrefix) ? low.count : common
     let prefix = low[..<min(shared, geometry.prefixMax)]
     var (id, page) = newPage(tree: tree, level: 0)
     prefix.withUnsafeBytes { bytes in

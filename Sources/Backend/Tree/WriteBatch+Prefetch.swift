@@ -9,12 +9,14 @@ extension WriteBatch {
   package func prefetch(_ tree: TreeID, _ keys: UnsafeBufferPointer<UnsafeRawBufferPointer>) {
     guard isOpen, Int(tree.raw) < roots.count, roots[Int(tree.raw)].page != 0 else { return }
     let root = roots[Int(tree.raw)]
+    let isLarge = source.isLargerThanMemory
     withUnsafeTemporaryAllocation(of: PageID.self, capacity: Self.prefetchMax) { pages in
       var first = 0
       while first < keys.count {
         let some = UnsafeBufferPointer(rebasing: keys[first..<min(first + Self.prefetchMax, keys.count)])
         for i in 0..<some.count { pages[i] = root.page }
         for level in stride(from: Int(root.level), to: 0, by: -1) { step(level, some, pages) }
+        if isLarge { for id in pages[..<some.count] where id != 0 { source.readSoon(id, count: 1) } }
         first += some.count
       }
     }

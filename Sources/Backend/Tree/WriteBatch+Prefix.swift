@@ -14,7 +14,7 @@ extension WriteBatch {
     if shared == prefix.count { return }
     // Both spines or none: a damaged page must show before anything has changed.
     for rightSpine in [false, true] { try copySpine(tree, right: rightSpine) }
-    for rightSpine in [false, true] {
+    for rightSpine in [false, true] where !(rightSpine && mutant(.rightSpineKeepsPrefix)) {
       while try !shortenSpine(tree, to: shared, right: rightSpine) {}
     }
   }

@@ -10,7 +10,7 @@ extension WriteBatch {
     _ tree: TreeID, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer
   ) throws(DatabaseError) {
     _ = try view(tree)
-    appendPosition = nil
+    if !mutant(.appendPositionKept) { appendPosition = nil }
     guard let bytes = key.baseAddress, key.count >= 1, key.count <= geometry.keyMax else {
       throw .keyLength(key.count, maximum: geometry.keyMax)
     }
@@ -79,7 +79,7 @@ extension WriteBatch {
     _ tree: TreeID, _ key: UnsafeRawPointer, _ length: Int
   ) throws(DatabaseError) -> (PageID, UnsafeMutableRawPointer) {
     let slot = Int(tree.raw)
-    appendPosition = nil
+    if !mutant(.appendPositionKept) { appendPosition = nil }
     depth = Int(roots[slot].level)
     var id = roots[slot].page
     var page = try writable(&id, level: depth)
@@ -109,7 +109,7 @@ extension WriteBatch {
 
   /// One entry more or less under every branch of `path`, and in the tree.
   func addLive(_ tree: TreeID, _ delta: Int64) {
-    for step in 0..<depth {
+    for step in 0..<depth where !mutant(.countsInLowestBranchOnly) || step == depth - 1 {
       BranchEditor(path[step].page, pageSize: geometry.pageSize).addLiveCount(path[step].index, delta)
     }
     roots[Int(tree.raw)].live &+= UInt64(bitPattern: delta)

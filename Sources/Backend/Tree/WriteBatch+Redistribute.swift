@@ -29,7 +29,9 @@ extension WriteBatch {
     guard cut > 0, cut < count, cut != pair.left.count else { return false }
 
     let separator = pair.shortestSeparator(before: cut, entryBuffer, separatorBuffer)
-    let (left, right) = prefixes(around: separator, step, first)
+    let (left, right) =
+      mutant(.redistributionKeepsPrefixes)
+      ? (pair.left.prefixLength, pair.right.prefixLength) : prefixes(around: separator, step, first)
     // Where the new entry goes is up to the separator; either side that it may go to must have room for it.
     let leftSize = pair.size(from: 0, to: cut, prefixLength: left)
     let rightSize = pair.size(from: cut, to: count, prefixLength: right)
@@ -40,11 +42,14 @@ extension WriteBatch {
     var siblingID = parent.view.child(neighbour)
     guard let siblingPage = try? writable(&siblingID, level: 0) else { return false }
     parent.setChild(neighbour, siblingID)
-    guard parent.replaceSeparator(at: first, separator, keyBuffer: entryBuffer) else { return false }
+    guard mutant(.redistributionKeepsSeparator) || parent.replaceSeparator(at: first, separator, keyBuffer: entryBuffer)
+    else { return false }
     let pages = own == first ? (leaf.page, siblingPage) : (siblingPage, leaf.page)
     rebuild(pages, cut: cut, separator, left, right)
-    parent.setLiveCount(first, UInt64(cut))
-    parent.setLiveCount(first + 1, UInt64(count - cut))
+    if !mutant(.redistributionLosesCounts) {
+      parent.setLiveCount(first, UInt64(cut))
+      parent.setLiveCount(first + 1, UInt64(count - cut))
+    }
     lastInsert = (0, -1)
     return true
   }

@@ -99,7 +99,8 @@ extension WriteBatch {
       memcpy(separatorBuffer, newKey.baseAddress.unsafelyUnwrapped, length)
     }
     let high = UnsafeRawBufferPointer(start: separatorBuffer, count: length)
-    return UnsafeRawBufferPointer(start: separatorBuffer, count: min(length, commonPrefix(low, high) + 1))
+    let beyond = mutant(.shortSeparator) ? 0 : 1
+    return UnsafeRawBufferPointer(start: separatorBuffer, count: min(length, commonPrefix(low, high) + beyond))
   }
 
   // MARK: Branches

@@ -84,7 +84,10 @@ final class CatchUpThread: @unchecked Sendable {
     var index = WatchIndex()
     for member in job.members { index.insert(member) }
     let outcome = fill(index, job)
-    for member in job.members { member.run = member.group?.run }
+    for member in job.members {
+      member.run = member.group?.run
+      index.remove(member)
+    }
     return outcome
   }
 

@@ -19,7 +19,9 @@ struct WatchInterest: Sendable {
 /// A member of the index. A class of its own for each use.
 class WatchMember {
   let interest: WatchInterest
-  fileprivate(set) var group: WatchGroup?
+  /// Nil where it is in no index. The index owns the group, and the group its members: were it the other way round too,
+  /// what one reading of the past gathered would outlive its index, and stay for ever.
+  fileprivate(set) unowned var group: WatchGroup?
   fileprivate var place = 0
 
   init(_ interest: WatchInterest) { self.interest = interest }
