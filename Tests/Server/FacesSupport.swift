@@ -14,11 +14,7 @@ final class RunningServer: @unchecked Sendable {
   let group: ReactorGroup
   let port: UInt16
   let transports: [String]
-<<<<<<< HEAD
   let metrics: [ThreadMetrics]
-=======
-  private let metrics: [ThreadMetrics]
->>>>>>> proof
   private let lock = NSLock()
   private var isStopped = false
 
