@@ -61,8 +61,9 @@ struct EventRing: Sendable {
   }
 
   /// Calls `body` with the changes above `revision` of about `bytesMax` bytes of blocks; returns the last revision given.
-  /// What a pair was before revision `compacted` is no longer to be had, although it is here: whoever reads it from the store
-  /// does not get it either.
+  /// What a pair was before revision `compacted`, the oldest that a watcher may still start at, is no longer to be had,
+  /// although it is here: whoever reads it from the store does not get it either. Those who lag behind further have been
+  /// watching since before, and get it all.
   @discardableResult
   func read(
     after revision: UInt64, bytesMax: Int = .max, compacted: UInt64, _ body: (ChangeEvent) -> Void
@@ -73,7 +74,7 @@ struct EventRing: Sendable {
       let block = present(place)
       block.forEach(after: revision) { event in
         var event = event
-        if event.revision.main <= compacted { event.previous = nil }
+        if event.revision.main == compacted { event.previous = nil }
         body(event)
       }
       reached = block.through
