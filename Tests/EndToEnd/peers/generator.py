@@ -322,7 +322,7 @@ class Generator:
             twice = [{"request_put": {"key": key, "value": b"1"}}, {"request_put": {"key": key, "value": b"2"}}]
             if self.chance(0.5):
                 twice[self.random.randrange(2)] = {"request_delete_range": {"key": b"\0", "range_end": b"\0"}}
-            if self.chance(0.4):
+            if self.chance(0.4) and self.alarm_left is None:
                 at = self.random.randrange(2)
                 twice[at] = {"request_txn": {self.random.choice(["success", "failure"]): [twice[at]]}}
             return ("call", "KV.Txn", {self.random.choice(["success", "failure"]): twice})
