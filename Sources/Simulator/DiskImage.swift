@@ -2,7 +2,7 @@
 // what was written and not what the file is long.
 
 import Glibc
-import Synchronization
+import NeedletailBackend
 
 /// A fixed range of zeros that can be written. Used by one thread.
 final class DiskImage {
@@ -15,7 +15,7 @@ final class DiskImage {
     var touched: [Bool]
   }
 
-  private static let pool = Mutex<[Block]>([])
+  private static let pool = Guarded<[Block]>([])
   private static let pooledMax = 64
   private static let chunk = 4096
 

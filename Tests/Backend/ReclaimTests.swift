@@ -181,7 +181,7 @@ struct ReclaimTests {
       return tree
     }
     let stop = Atomic(false)
-    let failures = Mutex<[String]>([])
+    let failures = Guarded<[String]>([])
     let snapshots = Atomic(0)
     let deadline = Date().addingTimeInterval(Double(setting("NEEDLETAIL_SECONDS") ?? 2))
     @Sendable func run(_ role: Int) {

@@ -1,4 +1,4 @@
-// A mutex for the slow paths: lock and unlock apart, which `Synchronization.Mutex` does not offer.
+// A mutex for the slow paths, for those who lock and unlock apart; `Guarded` is for the others.
 
 import Glibc
 

@@ -29,7 +29,7 @@ final class ReaderTable: @unchecked Sendable {
   let capacity: Int
   let usesMembarrier: Bool
   private let slots: UnsafeMutableRawPointer
-  private let taken = Mutex<[Bool]>([])
+  private let taken = Guarded<[Bool]>([])
   let published: UnsafeMutablePointer<Atomic<UInt>>
 
   init(capacity: Int, first: SnapshotPointer, membarrier: Bool) {

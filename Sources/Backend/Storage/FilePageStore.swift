@@ -9,8 +9,8 @@ import CNeedletail
 import Glibc
 import Synchronization
 
-/// Immutable after `open` but for `size`, `dirty` and what was advised, which only the writer uses (readers know a file's extent from their
-/// snapshot), and `extent`, which its lock guards. Hence unchecked Sendable.
+/// Immutable after `open` but for `size`, `dirty` and what was advised, which only the writer uses (readers know a file's
+/// extent from their snapshot), and `extent`, which its lock guards. Hence unchecked Sendable.
 final class FilePageStore: PageStore, @unchecked Sendable {
   var base: UnsafeRawPointer { UnsafeRawPointer(mapping.address) }
   let capacity: UInt64
@@ -31,7 +31,7 @@ final class FilePageStore: PageStore, @unchecked Sendable {
     var filled: UInt64
     var size: UInt64
   }
-  private let extent: Mutex<Extent>
+  private let extent: Guarded<Extent>
   /// So much of the mapping's beginning was opened to be read in huge pages.
   private let hugeBytes: Int
   private var readsSinglePages = false
@@ -79,7 +79,7 @@ final class FilePageStore: PageStore, @unchecked Sendable {
     stores =
       hugePages && !readOnly && nt_overwrites_in_place(descriptor) != 0 && FileMapping.addressSpaceLimit == nil
       ? try? FileMapping(descriptor, capacity: capacity, writable: true) : nil
-    extent = Mutex(Extent(filled: size, size: size))
+    extent = Guarded(Extent(filled: size, size: size))
     adviseReads()
   }
 

@@ -24,7 +24,7 @@ package final class ScrubFigures: Sendable {
   package let damagedPages = Atomic<UInt64>(0)
   /// How long the last whole pass took.
   package let lastPass_ms = Atomic<UInt64>(0)
-  private let firstDamage = Mutex<String?>(nil)
+  private let firstDamage = Guarded<String?>(nil)
 
   package init() {}
 
