@@ -51,10 +51,6 @@ package protocol LogDevice: AnyObject, Sendable {
   func shutdown()
 }
 
-extension LogDevice {
-  package func nextData(_ file: LogFile, from offset: UInt64) -> UInt64 { offset }
-}
-
 /// An open file of a device.
 package struct LogFile: Sendable {
   package var descriptor: Int32

@@ -60,6 +60,10 @@ package final class ReadOnlyLogDevice: LogDevice {
     return done
   }
 
+  package func nextData(_ file: LogFile, from offset: UInt64) -> UInt64 {
+    UInt64(clamping: nt_next_data(file.descriptor, Int64(clamping: offset)))
+  }
+
   // What is read need not be durable, and nothing is tidied up.
   package func sync(_ file: LogFile) throws(WALError) {}
   package func syncDirectory() throws(WALError) {}

@@ -261,7 +261,7 @@ struct SegmentReader: ~Copyable {
   /// those zeros took most of a start after a crash. Asked once a window, and only when the bytes are not at hand.
   private func next(_ offset: UInt64) -> UInt64 {
     if offset < windowOffset + UInt64(windowCount) { return offset }
-    let data = device.nextData(file, from: offset)
+    let data = min(device.nextData(file, from: offset), header.segmentSize)
     return data <= offset ? offset : data / UInt64(blockSize) * UInt64(blockSize)
   }
 

@@ -77,6 +77,8 @@ package final class SimulatedLogDevice: LogDevice, @unchecked Sendable {
   /// Operations so far.
   package private(set) var operations = 0
   package private(set) var bytesRead = 0
+  /// Whether the device says where holes are. Without, every block is asked for.
+  package var tellsHoles = true
   /// Their names, when `records` is set.
   package private(set) var history: [String] = []
   package var records = false
@@ -217,6 +219,13 @@ package final class SimulatedLogDevice: LogDevice, @unchecked Sendable {
       buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[start..<start + count]))
     }
     return count
+  }
+
+  /// Every zero is a hole here, as far as `tellsHoles` goes: whoever trusts holes meets as many as there can be.
+  package func nextData(_ handle: LogFile, from offset: UInt64) -> UInt64 {
+    guard tellsHoles else { return offset }
+    guard let file = try? file(handle), offset < UInt64(file.visible.count) else { return .max }
+    return file.visible[Int(offset)...].firstIndex { $0 != 0 }.map { UInt64($0) } ?? .max
   }
 
   /// Half of the bytes, in whole sectors.

@@ -56,6 +56,7 @@ final class FaultyDevice: LogDevice, @unchecked Sendable {
   func read(_ file: LogFile, into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(WALError) -> Int {
     try base.read(file, into: buffer, at: offset)
   }
+  func nextData(_ file: LogFile, from offset: UInt64) -> UInt64 { base.nextData(file, from: offset) }
   func write(_ file: LogFile, _ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(WALError) {
     try base.write(file, bytes, at: offset)
   }

@@ -71,4 +71,33 @@ import Testing
     }
     #expect(mark)
   }
+
+  /// The search for groups behind a bad place jumps over holes, and never over a group.
+  @Test func aHoleHidesNothing() throws {
+    var options = smallOptions()
+    options.segmentSize = 8 << 20
+    for length in [1 << 20, 3 << 20] {
+      let device = SimulatedLogDevice()
+      let wal = try WAL.open(device: device, options: options) { _ in }
+      for (index, count) in [(1, 100), (2, length), (3, 100)] as [(UInt64, Int)] {
+        try wal.append(Entry(index: index, term: 1, payload: payload(index, count)))
+        try wal.submit()
+        while wal.groupsInFlight > 0 { try wal.reap(wait: true) }
+      }
+      device.killProcess()
+      let image = device.crashImage { _ in true }
+      let segment = try #require(image.fileNames.first { $0.hasSuffix(".wal") })
+      var bytes = try #require(image.contents(segment))
+      // The second group is lost with all its blocks; the third knows that it was durable.
+      let spans = 2 * blockSize..<2 * blockSize + roundUp(length, blockSize)
+      bytes.replaceSubrange(spans, with: repeatElement(0, count: spans.count))
+      image.overwrite(segment, bytes)
+      #expect(image.nextData(try image.open(segment), from: UInt64(spans.lowerBound)) >= UInt64(spans.upperBound))
+      #expect("length \(length)") {
+        _ = try WAL.open(device: image, options: options) { _ in }
+      } throws: { error in
+        if case .corrupt? = error as? WALError { true } else { false }
+      }
+    }
+  }
 }
