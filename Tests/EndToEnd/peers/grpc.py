@@ -182,11 +182,10 @@ class Connection:
         if not data:
             raise Broken(f"the server closed the connection{f' ({self.gone})' if self.gone else ''}")
         self.input += data
-        self.taken += len(data)
+        self.parse()
         if self.taken > 1 << 29:
             self.output += frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", self.taken))
             self.taken = 0
-        self.parse()
         return True
 
     def parse(self):
@@ -203,6 +202,8 @@ class Connection:
 
     def take_frame(self, kind, flags, number, payload):
         if kind == DATA:
+            # Only what the window counts: one byte more given back than taken makes it larger than there may be one.
+            self.taken += len(payload)
             self.take_data(flags, number, payload)
         elif kind == HEADERS:
             self.header_block = (flags, self.without_padding(flags, payload))
