@@ -258,8 +258,9 @@ package struct HTTP2Session {
   /// Whether bytes have come that are no whole message.
   package func hasRest(_ stream: HTTP2StreamPointer) -> Bool { stream.pointee.waitingBytes > 0 }
 
-  /// The message of `count` bytes has been served.
+  /// The message of `count` bytes has been served. A stream that ended with it has forgotten it, and is not counted twice.
   package func took(_ stream: HTTP2StreamPointer, _ count: Int) {
+    guard stream.pointee.waitingBytes > 0 else { return }
     stream.pointee.inputStart += count + GRPCPrefix.byteCount
     state.pointee.waitingBytes -= count + GRPCPrefix.byteCount
     state.pointee.pool.pointee.waitingBytes -= count + GRPCPrefix.byteCount
