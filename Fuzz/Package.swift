@@ -21,6 +21,7 @@ let package = Package(
       name: "CNghttp2", path: "Modules/CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
     .systemLibrary(name: "CZlib", path: "Modules/CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .target(name: "CFuzzer"),
+    .target(name: "FuzzInput", dependencies: ["CFuzzer"]),
     .target(name: "NeedletailBytes", path: "Modules/Bytes", swiftSettings: settings),
     .target(
       name: "NeedletailRPC", dependencies: ["CNeedletail", "CNghttp2", "CUring", "CZlib", "NeedletailBytes"],
@@ -29,13 +30,13 @@ let package = Package(
     .target(
       name: "NeedletailWAL", dependencies: ["CNeedletail", "CUring"], path: "Modules/WAL", swiftSettings: settings),
     .executableTarget(
-      name: "fuzz-step", dependencies: ["CFuzzer", "NeedletailRaft"], path: "Sources/FuzzStep",
+      name: "fuzz-step", dependencies: ["FuzzInput", "NeedletailRaft"], path: "Sources/FuzzStep",
       swiftSettings: settings, linkerSettings: linked),
     .executableTarget(
-      name: "fuzz-log", dependencies: ["CFuzzer", "NeedletailWAL"], path: "Sources/FuzzLog", swiftSettings: settings,
+      name: "fuzz-log", dependencies: ["FuzzInput", "NeedletailWAL"], path: "Sources/FuzzLog", swiftSettings: settings,
       linkerSettings: linked),
     .executableTarget(
-      name: "fuzz-grpc", dependencies: ["CFuzzer", "NeedletailBytes", "NeedletailRPC"], path: "Sources/FuzzGRPC",
+      name: "fuzz-grpc", dependencies: ["FuzzInput", "NeedletailBytes", "NeedletailRPC"], path: "Sources/FuzzGRPC",
       swiftSettings: settings, linkerSettings: linked),
   ],
   swiftLanguageModes: [.v6]

@@ -1,6 +1,7 @@
 // A client's life on one HTTP/2 connection, as the fuzzer's bytes tell it: honest frames, any frames, windows that open a little,
 // answers taken or not. Whatever comes, the server's bytes are frames, messages are what was written, no window is overrun, and
 // nothing is left when the connection is gone.
+import FuzzInput
 import Glibc
 import NeedletailBytes
 
@@ -10,7 +11,7 @@ func attack(_ bytes: UnsafeRawBufferPointer) {
   var input = Input(bytes)
   guard let server = Server(refusing: input.byte()) else { return }
   defer { server.close() }
-  let client = Client(server, window: input.number(3) & 0x3ffff)
+  let client = Client(server, window: UInt32(input.number(3) & 0x3ffff))
   while !input.isEmpty, !server.isOver {
     switch input.byte() % 12 {
     case 0, 1: client.open(isStream: input.byte() & 1 == 0, isEnd: input.byte() & 1 == 0, &input)
@@ -25,23 +26,4 @@ func attack(_ bytes: UnsafeRawBufferPointer) {
     }
     client.look()
   }
-}
-
-/// Bytes taken one after another; zeros when there are no more.
-struct Input {
-  private let bytes: UnsafeRawBufferPointer
-  private var at = 0
-
-  init(_ bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
-
-  var isEmpty: Bool { at >= bytes.count }
-
-  mutating func byte() -> UInt8 {
-    defer { at += 1 }
-    return at < bytes.count ? bytes[at] : 0
-  }
-
-  mutating func number(_ count: Int) -> UInt32 { (0..<count).reduce(0) { value, _ in value << 8 | UInt32(byte()) } }
-
-  mutating func take(_ count: Int) -> [UInt8] { (0..<count).map { _ in byte() } }
 }

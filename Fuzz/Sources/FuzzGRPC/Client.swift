@@ -1,4 +1,5 @@
 // What the client says, and what it sees of what the server says.
+import FuzzInput
 import NeedletailBytes
 
 @testable import NeedletailRPC
@@ -87,7 +88,7 @@ final class Client {
   }
 
   func openWindow(_ input: inout Input) {
-    let size = max(1, input.number(3) & 0xfffff)
+    let size = UInt32(max(1, input.number(3) & 0xfffff))
     let id = input.byte() & 1 == 0 ? 0 : stream(&input)
     if id == 0 { room += Int(size) } else { rooms[id, default: 0] += Int(size) }
     server.receive(Client.frame(Kind.window, 0, id, Client.bytes(size)))

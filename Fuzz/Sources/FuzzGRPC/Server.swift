@@ -100,12 +100,12 @@ final class Server {
     switch stream.pointee.route.number {
     case 1:
       guard case .message(let body, _) = session.message(stream) else { return session.end(stream, 13, "cut") }
-      guard answer(stream, body, isLast: true) else { return }
+      answer(stream, body, isLast: true)
       session.forgetInput(stream)
     case 2:
       while case .message(let body, _) = session.message(stream) {
         guard connection.pointee.mayAnswer, session.mayServe else { return session.putBack(stream) }
-        guard answer(stream, body, isLast: false) else { return }
+        answer(stream, body, isLast: false)
         session.took(stream, body.count)
       }
       if stream.pointee.flags.contains(.clientEnded) { session.end(stream, 0, "") }
@@ -113,17 +113,12 @@ final class Server {
     }
   }
 
-  /// False where the stream has ended with an error, and forgotten what has come.
-  private func answer(_ stream: HTTP2StreamPointer, _ body: UnsafeRawBufferPointer, isLast: Bool) -> Bool {
+  private func answer(_ stream: HTTP2StreamPointer, _ body: UnsafeRawBufferPointer, isLast: Bool) {
     let size = body.prefix(3).reduce(0) { $0 << 8 | Int($1) } % (Client.answerMax + 1)
-    if body.count > 3, body[3] > 250 {
-      session.end(stream, UInt32(body[3]), "an error: \u{e9} % \n")
-      return false
-    }
+    if body.count > 3, body[3] > 250 { return session.end(stream, UInt32(body[3]), "an error: \u{e9} % \n") }
     let isSent = session.send(stream, isLast: isLast) { out in
       for i in 0..<size { out.append(byte: Server.content(i, of: size)) }
     }
     if !isSent { session.end(stream, 8, "no memory") }
-    return isSent
   }
 }

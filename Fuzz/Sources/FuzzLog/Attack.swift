@@ -1,6 +1,7 @@
 // A log's files, and bytes that say what was done to them: fields set, blocks copied, files cut, with or without checksums
 // made right again. Opening must end in a log or a typed error, and a log that opens must take entries and keep them.
 
+import FuzzInput
 import Glibc
 
 @testable import NeedletailWAL
@@ -47,26 +48,4 @@ private func use(_ device: SimulatedLogDevice) {
     preconditionFailure("a log that opened does not open again: \(error)")
   }
   precondition(isThere, "an entry that was durable is gone")
-}
-
-/// Bytes taken one after another; zeros when there are no more.
-struct Input {
-  private let bytes: UnsafeRawBufferPointer
-  private var at = 0
-
-  init(_ bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
-
-  var isEmpty: Bool { at >= bytes.count }
-
-  mutating func byte() -> UInt8 {
-    defer { at += 1 }
-    return at < bytes.count ? bytes[at] : 0
-  }
-
-  mutating func number(_ count: Int) -> UInt64 { (0..<count).reduce(0) { value, _ in value << 8 | UInt64(byte()) } }
-
-  mutating func rest() -> [UInt8] {
-    defer { at = bytes.count }
-    return at < bytes.count ? Array(bytes[at...]) : []
-  }
 }

@@ -1,5 +1,6 @@
 // The files of a small sound log, and ways to spoil them.
 
+import FuzzInput
 import Glibc
 
 @testable import NeedletailWAL

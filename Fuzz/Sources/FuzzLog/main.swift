@@ -1,10 +1,6 @@
-import CFuzzer
-import Glibc
+import FuzzInput
 
-var count = CommandLine.argc
-var arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>? = CommandLine.unsafeArgv
-exit(
-  LLVMFuzzerRunDriver(&count, &arguments) { data, size in
-    attack(UnsafeRawBufferPointer(start: data, count: size))
-    return 0
-  })
+runFuzzer { data, size in
+  attack(UnsafeRawBufferPointer(start: data, count: size))
+  return 0
+}

@@ -1,6 +1,7 @@
 // One member of a cluster, and bytes that say what happens to it: calls of its program, and messages that anybody may send.
 // Whatever they are, it must answer with typed errors, keep its own order and stay within its bounds.
 
+import FuzzInput
 import Glibc
 import NeedletailRaft
 
@@ -10,22 +11,7 @@ func attack(_ bytes: UnsafeRawBufferPointer) {
   while !input.isEmpty { victim.act(&input) }
 }
 
-/// Bytes taken one after another; zeros when there are no more.
-struct Input {
-  private let bytes: UnsafeRawBufferPointer
-  private var at = 0
-
-  init(_ bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
-
-  var isEmpty: Bool { at >= bytes.count }
-
-  mutating func byte() -> UInt8 {
-    defer { at += 1 }
-    return at < bytes.count ? bytes[at] : 0
-  }
-
-  mutating func bool() -> Bool { byte() & 1 == 1 }
-
+extension Input {
   /// Mostly near `middle`; now and then anything.
   mutating func number(near middle: UInt64) -> UInt64 {
     let first = byte()
