@@ -80,6 +80,7 @@ class Store:
             command += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
             command += ["--initial-cluster", f"default={peer}", "--log-level=error"]
         with open(self.log_path, "ab") as log:
+            self.log_start = log.tell()
             self.process = subprocess.Popen(
                 command + self.more, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
             )
@@ -95,9 +96,12 @@ class Store:
         self.remove()
 
     def wait_until_ready(self, timeout=30, pause=0.02):
-        """Waits until a linearizable read is answered."""
-        deadline = time.monotonic() + timeout
+        """Waits until a linearizable read is answered. A port that was free when it was chosen may not be any more."""
+        deadline, starts = time.monotonic() + timeout, 1
         while time.monotonic() < deadline:
+            if self.process.poll() is not None and starts < 5 and "address already in use" in self.log()[self.log_start :].lower():
+                starts += 1
+                self.start()
             if self.process.poll() is not None:
                 raise NoServer(f"{self.program} ended with {self.process.returncode}:\n{self.log()[-2000:]}")
             try:
