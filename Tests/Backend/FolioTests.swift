@@ -12,7 +12,7 @@ struct FolioTests {
 
   @Test func aFolioIsDenseFromAQuarterOnUntilTheNextSync() {
     var folios = DirtyFolios()
-    folios.add(UInt64(DirtyFolios.dense) - 4096, to: 3)
+    folios.add(UInt64(DirtyFolios.quarter) - 4096, to: 3)
     #expect(!folios.isDense(3))
     folios.add(4096, to: 3)
     #expect(folios.isDense(3) && !folios.isDense(2) && !folios.isDense(4) && !folios.isDense(1 << 40))
@@ -21,6 +21,38 @@ struct FolioTests {
     #expect(folios.isDense(3) && folios.isDense(9))
     folios.noteSyncs(1)
     #expect(!folios.isDense(3) && !folios.isDense(9))
+  }
+
+  /// Who wrote densely needs less the next time, until it was a mistake.
+  @Test func aThirtySecondIsEnoughAfterDenseWriting() {
+    var folios = DirtyFolios()
+    func publish(_ bytes: UInt32, _ number: Int = 0) { folios.add(UInt64(bytes), to: number) }
+    #expect(folios.threshold == DirtyFolios.quarter)
+    // Half of it.
+    publish(DirtyFolios.size / 2)
+    folios.noteSyncs(1)
+    #expect(folios.threshold == DirtyFolios.thirtySecond)
+    publish(DirtyFolios.thirtySecond)
+    #expect(folios.isDense(0))
+    publish(DirtyFolios.size, 1)
+    // One is full, one hardly written: half all in all.
+    folios.noteSyncs(2)
+    #expect(folios.threshold == DirtyFolios.thirtySecond)
+    // What was never dense cost nothing, and teaches nothing.
+    publish(4096)
+    folios.noteSyncs(3)
+    #expect(folios.threshold == DirtyFolios.thirtySecond)
+    publish(DirtyFolios.thirtySecond)
+    folios.noteSyncs(4)
+    #expect(folios.threshold == DirtyFolios.quarter)
+    // A file that only grew tells nothing about pages here and there; one with more in each of its new folios does.
+    folios.fill(0)
+    folios.noteSyncs(5)
+    #expect(folios.threshold == DirtyFolios.quarter)
+    folios.fill(0)
+    for _ in 0..<256 { publish(8192) }
+    folios.noteSyncs(6)
+    #expect(folios.threshold == DirtyFolios.thirtySecond)
   }
 
   /// Random runs of random lengths, syncs and growth, against the same bytes in memory.
