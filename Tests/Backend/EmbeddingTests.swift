@@ -6,6 +6,23 @@ import Testing
 struct EmbeddingTests {
   private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
 
+  /// Letting go of a database closes it, with its last reader; a file that can't be opened is let go of, too.
+  @Test func lettingGoCloses() throws {
+    let directory = try TemporaryDirectory()
+    let path = directory.file("db")
+    var reader: Reader? = try Database.open(path).reader()
+    #expect(throws: DatabaseError.inUse(path: path)) { try Database.open(path) }
+    #expect(open(&reader) < .max)
+    reader = nil
+    var other = DatabaseOptions()
+    other.readOnly = true
+    for _ in 0..<2 { _ = try Database.open(path, other) }
+    try Database.open(path).update(.durable) { _ = try $0.tree("t") }
+    #expect(try Database.open(path).tree(named: "t") != nil)
+  }
+
+  private func open(_ reader: inout Reader?) -> UInt64 { reader?.begin().transaction ?? .max }
+
   @Test func writeReadScan() throws {
     let directory = try TemporaryDirectory()
     let path = directory.file("fruit")

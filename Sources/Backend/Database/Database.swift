@@ -61,7 +61,8 @@ public final class Database: @unchecked Sendable {
     }
   }
 
-  /// Opens what `store` holds; an empty store becomes an empty database. On an error the store is the caller's to close.
+  /// Opens what `store` holds; an empty store becomes an empty database. On an error the store is the caller's to close,
+  /// who may find it closed.
   package init(store: any PageStore, path: String, options: DatabaseOptions) throws(DatabaseError) {
     self.store = store
     self.path = path
@@ -249,8 +250,11 @@ public final class Database: @unchecked Sendable {
 
   // MARK: Closing
 
-  /// Closes the file. Nothing is made durable that a checkpoint has not: call `checkpoint` first. All readers must have
-  /// unpinned.
+  /// Also where opening failed after everything was set up. Readers of the public face hold the database.
+  deinit { close() }
+
+  /// Closes the file, as letting go of the database does. Nothing is made durable that a checkpoint has not: call
+  /// `checkpoint` first. All readers must have unpinned.
   public func close() {
     checkpointLock.lock()
     defer { checkpointLock.unlock() }

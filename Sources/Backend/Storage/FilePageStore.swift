@@ -10,7 +10,8 @@ import Glibc
 import Synchronization
 
 /// Immutable after `open` but for `size`, `dirty` and what was advised, which only the writer uses (readers know a file's
-/// extent from their snapshot), and `extent`, which its lock guards. Hence unchecked Sendable.
+/// extent from their snapshot), `isClosed`, which only the one who closes does, and `extent`, which its lock guards. Hence
+/// unchecked Sendable.
 final class FilePageStore: PageStore, @unchecked Sendable {
   var base: UnsafeRawPointer { UnsafeRawPointer(mapping.address) }
   let capacity: UInt64
@@ -35,6 +36,7 @@ final class FilePageStore: PageStore, @unchecked Sendable {
   /// So much of the mapping's beginning was opened to be read in huge pages.
   private let hugeBytes: Int
   private var readsSinglePages = false
+  private var isClosed = false
   /// The kernel takes no more pieces in one call (UIO_MAXIOV).
   private static let vectorsMax = 1024
 
@@ -118,8 +120,8 @@ final class FilePageStore: PageStore, @unchecked Sendable {
         storedBytes += end - offset
       } else {
         try writeAll(group, at: offset)
-        dirty.add(end - offset, to: number)
       }
+      dirty.add(end - offset, to: number)
     }
     // What was stored past the caches must be seen before the snapshot that names it.
     nt_store_fence()
@@ -255,6 +257,8 @@ final class FilePageStore: PageStore, @unchecked Sendable {
   }
 
   func close() {
+    guard !isClosed else { return }
+    isClosed = true
     stores?.unmap()
     mapping.unmap()
     Glibc.close(descriptor)

@@ -35,6 +35,7 @@ package protocol PageStore: AnyObject, Sendable {
   func truncate(to size: UInt64) throws(DatabaseError)
   /// These bytes hold nothing that any reader or any recovery needs; they will be overwritten before they are read.
   func release(offset: UInt64, count: UInt64)
+  /// Again does nothing.
   func close()
 }
 
