@@ -8,6 +8,7 @@ TESTBUILD = --scratch-path .build-test -c release -Xswiftc -enable-testing
 # tests that crash databases and logs drop them without closing them.
 SANITIZED = -c release -Xswiftc -enable-testing -Xswiftc -assert-config -Xswiftc Debug
 # The others have one thread; some of them would take an hour.
+TSAN      = TSAN_OPTIONS=suppressions=$(CURDIR)/.ci/tsan-suppressions
 THREADED  = (ServerTests|ClientTests|RPCTests|WALTests|SnapshotTests|MVCCTests)\.|ReclaimTests|ScrubTests|CursorTests|ReadAheadTests
 SOAK_CYCLES ?= 200
 # Python with the packages of Tests/EndToEnd/requirements.txt; without it the tests that need them say so and skip.
@@ -80,9 +81,9 @@ sanitize: deps-test ## The Swift tests under the address sanitizer, those with t
 	$(SWIFT) build --sanitize=address --scratch-path .build-asan $(SANITIZED) --build-tests
 	ASAN_OPTIONS=detect_leaks=0 bash .ci/unit-tests $(SWIFT) test --sanitize=address --scratch-path .build-asan $(SANITIZED) --skip-build --no-parallel
 	$(SWIFT) build --sanitize=thread --scratch-path .build-tsan $(SANITIZED) --build-tests
-	bash .ci/unit-tests $(SWIFT) test --sanitize=thread --scratch-path .build-tsan $(SANITIZED) --skip-build --no-parallel \
-	  --filter '$(THREADED)'
-	NEEDLETAIL_SECONDS=60 bash .ci/unit-tests $(SWIFT) test --sanitize=thread --scratch-path .build-tsan $(SANITIZED) \
+	$(TSAN) bash .ci/unit-tests $(SWIFT) test --sanitize=thread --scratch-path .build-tsan $(SANITIZED) --skip-build \
+	  --no-parallel --filter '$(THREADED)'
+	NEEDLETAIL_SECONDS=60 $(TSAN) bash .ci/unit-tests $(SWIFT) test --sanitize=thread --scratch-path .build-tsan $(SANITIZED) \
 	  --skip-build --no-parallel --filter 'readersBesideAWriter|besideAWriter'
 
 # More seeds and operations for the tests that take them, then the real programs; a failing line names the seed to repeat.

@@ -175,7 +175,7 @@ extension SimulatedCluster {
         }
         var renewed = LeaseResponse()
         renewed.ttl = ttl
-        try answer(id, .success(renewed.bytes))
+        try answer(id, .success(renewed.encoded()))
       }
     }
   }

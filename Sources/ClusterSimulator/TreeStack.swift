@@ -177,24 +177,12 @@ final class TreeStack {
       answer.ttl = record.ttl
       answer.keys = try store.keys(of: id, view)
     }
-    return answer.bytes
+    return answer.encoded()
   }
 
   /// Reads every page and compares all with all. Throws the first thing that is wrong.
   func verify() throws {
     guard let problem = try database.check().problems.first else { return }
     throw DatabaseError.corrupt(page: problem.page, reason: problem.reason)
-  }
-}
-
-extension ProtoEncodable {
-  var bytes: [UInt8] {
-    [UInt8](unsafeUninitializedCapacity: encodedSize) { buffer, count in
-      count = 0
-      guard let base = buffer.baseAddress else { return }
-      var writer = ProtoWriter(base)
-      encode(to: &writer)
-      count = encodedSize
-    }
   }
 }

@@ -107,6 +107,21 @@ package struct ProtoWriter {
   }
 }
 
+extension ProtoWriter {
+  /// An array of the `size` bytes that `body` writes.
+  package static func bytes(_ size: Int, _ body: (inout ProtoWriter) -> Void) -> [UInt8] {
+    // Asked for no bytes, the standard library writes to the empty array that all threads share.
+    guard size > 0 else { return [] }
+    return [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
+      if let start = buffer.baseAddress {
+        var writer = ProtoWriter(UnsafeMutableRawPointer(start))
+        body(&writer)
+      }
+      count = size
+    }
+  }
+}
+
 /// A message that knows its exact size before it is written.
 package protocol ProtoEncodable {
   /// Bytes that `encode(to:)` of the writer will store.
@@ -129,14 +144,7 @@ extension ProtoEncodable {
 
   /// The message's bytes as an array, where speed is no matter.
   package func encoded() -> [UInt8] {
-    let size = encodedSize
-    return [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
-      if let start = buffer.baseAddress {
-        var writer = ProtoWriter(UnsafeMutableRawPointer(start))
-        encode(to: &writer)
-      }
-      count = size
-    }
+    ProtoWriter.bytes(encodedSize) { encode(to: &$0) }
   }
 
   /// Writes the message as field `number` of an enclosing one; present even if empty.

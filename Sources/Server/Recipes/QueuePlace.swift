@@ -61,23 +61,13 @@ struct QueuePlace: Equatable, Sendable {
 /// Fields with numbers below 16, where speed is no matter.
 private enum Wire {
   static func message(_ number: Int, _ body: [UInt8]) -> [UInt8] {
-    fill(ProtoWriter.size(delimited: body.count)) { writer in
+    ProtoWriter.bytes(ProtoWriter.size(delimited: body.count)) { writer in
       writer.open(number, count: body.count)
       body.withUnsafeBytes { writer.raw($0) }
     }
   }
 
   static func number(_ number: Int, _ value: UInt64) -> [UInt8] {
-    fill(ProtoWriter.size(field: value)) { $0.field(number, value) }
-  }
-
-  private static func fill(_ size: Int, _ body: (inout ProtoWriter) -> Void) -> [UInt8] {
-    [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
-      if size > 0, let start = buffer.baseAddress {
-        var writer = ProtoWriter(UnsafeMutableRawPointer(start))
-        body(&writer)
-      }
-      count = size
-    }
+    ProtoWriter.bytes(ProtoWriter.size(field: value)) { $0.field(number, value) }
   }
 }
