@@ -222,7 +222,7 @@ extension RunningNode {
         wanted = []
       }
       let copy = directory.path + "/\(round)"
-      try FileManager.default.copyItem(atPath: path, toPath: copy)
+      try RunningNode.copyRunning(path, to: copy)
       running.node.stop()
       path = copy
     }

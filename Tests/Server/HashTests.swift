@@ -86,7 +86,7 @@ extension RunningNode {
       for (revision, hash) in wanted { #expect(try running.hash(revision).hash == hash, "at \(revision)") }
       let copy = directory.path + "/\(round)"
       if round < 3 {
-        try FileManager.default.copyItem(atPath: path, toPath: copy)
+        try RunningNode.copyRunning(path, to: copy)
         running.node.stop()
         path = copy
       } else {

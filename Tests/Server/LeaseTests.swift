@@ -187,7 +187,7 @@ extension RunningNode {
         }
       }
       let copy = directory.path + "/\(round)"
-      try FileManager.default.copyItem(atPath: path, toPath: copy)
+      try RunningNode.copyRunning(path, to: copy)
       running.node.stop()
       path = copy
     }

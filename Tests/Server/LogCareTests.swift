@@ -22,7 +22,7 @@ import Testing
       _ = try running.put(Bytes("k\(i)".utf8), Bytes(repeating: UInt8(i % 251), count: 300))
     }
     let copy = directory.path + "/copy"
-    try FileManager.default.copyItem(atPath: path, toPath: copy)
+    try RunningNode.copyRunning(path, to: copy)
     if isCheckpointed {
       // The log as it was before it could forget anything.
       running.node.askForCheckpoint()

@@ -125,6 +125,18 @@ final class RunningNode {
     sink.streams.onItem = nil
   }
 
+  /// What a crash now would leave of `path`, as `copy`. Nothing checkpoints meanwhile; but a start removes the log's old
+  /// segments bit by bit beside the work, and a file that goes between being seen and being copied means once more.
+  static func copyRunning(_ path: String, to copy: String) throws {
+    for attempt in 1... {
+      do { return try FileManager.default.copyItem(atPath: path, toPath: copy) } catch {
+        guard attempt < 50 else { throw error }
+        try? FileManager.default.removeItem(atPath: copy)
+        usleep(10_000)
+      }
+    }
+  }
+
   func propose(put key: Bytes, _ value: Bytes, prevKV: Bool = false, lease: Int64 = 0) throws -> ReplyAddress {
     let address = sink.address()
     let body = key.withUnsafeBytes { key in
