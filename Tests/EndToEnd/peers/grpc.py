@@ -87,6 +87,8 @@ class Connection:
         settings = struct.pack(">HIHIHI", 1, 0, 2, 0, 4, WINDOW)
         self.output += PREFACE + frame(SETTINGS, 0, 0, settings)
         self.output += frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", WINDOW - 65535))
+        # At once, as clients do: a server does not wait for ever to hear what a connection wants to speak.
+        self.flush()
 
     def close(self):
         self.socket.close()
