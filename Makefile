@@ -4,11 +4,13 @@ SOURCES   = Package.swift Sources Tests Benchmarks Fuzz/Package.swift Fuzz/Sourc
 PRODUCTS  = .build/release
 # Tests run optimised, in a build folder of their own: -enable-testing would replace the product's objects.
 TESTBUILD = --scratch-path .build-test -c release -Xswiftc -enable-testing
-# Optimised, with assertions: unoptimised and sanitized the tests would take hours. Leaks are looked for by hand (detect_leaks=1):
-# tests that crash databases and logs drop them without closing them.
+# Optimised, with assertions: unoptimised and sanitized the tests would take hours. Leaks are looked for in the engine's tests of
+# damage and errors alone: tests that crash logs and servers drop them without closing them.
 SANITIZED = -c release -Xswiftc -enable-testing -Xswiftc -assert-config -Xswiftc Debug
-# The others have one thread; some of them would take an hour.
+LEAKS     = ASAN_OPTIONS=detect_leaks=1 LSAN_OPTIONS=suppressions=$(CURDIR)/.ci/lsan-suppressions
+LEAKFREE  = (Embedding|Corruption|ErrorInjection|Scrub|VerifiedRead|Folio|Shrink)Tests
 TSAN      = TSAN_OPTIONS=suppressions=$(CURDIR)/.ci/tsan-suppressions
+# The others have one thread; some of them would take an hour.
 THREADED  = (ServerTests|ClientTests|RPCTests|WALTests|SnapshotTests|MVCCTests)\.|ReclaimTests|ScrubTests|CursorTests|ReadAheadTests
 SOAK_CYCLES ?= 200
 # Python with the packages of Tests/EndToEnd/requirements.txt; without it the tests that need them say so and skip.
@@ -80,6 +82,8 @@ descriptors: deps-test ## Write again what gRPC's reflection service tells, afte
 sanitize: deps-test ## The Swift tests under the address sanitizer, those with threads under the thread sanitizer, and readers beside a writer for a minute
 	$(SWIFT) build --sanitize=address --scratch-path .build-asan $(SANITIZED) --build-tests
 	ASAN_OPTIONS=detect_leaks=0 bash .ci/unit-tests $(SWIFT) test --sanitize=address --scratch-path .build-asan $(SANITIZED) --skip-build --no-parallel
+	$(LEAKS) bash .ci/unit-tests $(SWIFT) test --sanitize=address --scratch-path .build-asan $(SANITIZED) --skip-build --no-parallel \
+	  --filter 'BackendTests\.$(LEAKFREE)'
 	$(SWIFT) build --sanitize=thread --scratch-path .build-tsan $(SANITIZED) --build-tests
 	$(TSAN) bash .ci/unit-tests $(SWIFT) test --sanitize=thread --scratch-path .build-tsan $(SANITIZED) --skip-build \
 	  --no-parallel --filter '$(THREADED)'
