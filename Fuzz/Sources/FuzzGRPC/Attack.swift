@@ -21,7 +21,7 @@ func attack(_ bytes: UnsafeRawBufferPointer) {
     case 7: client.reset(&input)
     case 8: client.ping()
     case 9: client.anyFrame(&input)
-    case 10: server.takeOutput()
+    case 10: client.takeOutput()
     default: server.advanceClock(UInt64(input.byte()) * 500)
     }
     client.look()

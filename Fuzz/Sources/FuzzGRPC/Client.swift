@@ -112,12 +112,16 @@ final class Client {
 
   // MARK: - Seeing
 
+  /// What was seen goes on its way, and there is room for more.
+  func takeOutput() {
+    seen = 0
+    server.takeOutput()
+  }
+
   /// Takes in what the server has said since the last look: whole frames, whatever was said to it.
   func look() {
     guard !server.connection.pointee.output.isRefused else { return }
     let output = server.connection.pointee.output.bytes
-    // It was taken since.
-    if output.count < seen { seen = 0 }
     while seen < output.count {
       precondition(seen + 9 <= output.count, "a frame's head is cut")
       let head = UnsafeRawBufferPointer(rebasing: output[seen..<(seen + 9)])
