@@ -6,7 +6,7 @@ import Testing
 struct EmbeddingTests {
   private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
 
-  /// Letting go of a database closes it, with its last reader; a file that can't be opened is let go of, too.
+  /// Letting go of a database closes it, but not before its last reader has gone.
   @Test func lettingGoCloses() throws {
     let directory = try TemporaryDirectory()
     let path = directory.file("db")

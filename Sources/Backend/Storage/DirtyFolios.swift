@@ -8,7 +8,7 @@
 // filled a quarter fills the rest soon (what the kernel writes back by itself between two syncs is not counted). A folio
 // that the file has just grown by is dirty as a whole to begin with.
 //
-// Until a quarter is written, a thousand random overwrites a batch spend a third of their time in those visits. So where the
+// The visits until a quarter was written took a sixth of the benchmark's 100 batches of random overwrites. So where the
 // last sync found the folios that took pages at least half written, a thirty-second part is enough until the next one: what
 // was written densely is likely to be written so again. Where it is not, one sync may write 32 times what was published,
 // and the next needs a quarter again.
